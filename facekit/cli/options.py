@@ -1,0 +1,46 @@
+"""Option types shared by commands, so that one name means one thing everywhere."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+InputPaths = Annotated[
+    list[Path],
+    typer.Argument(help="Photographs, or folders that are searched recursively.", metavar="PATHS…"),
+]
+OutputFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder to write.", metavar="DIR")
+]
+OutputFile = Annotated[Path, typer.Option("--output", "-o", help="File to write.", metavar="FILE")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Parallel processes; 0 uses every core.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results made with other options.")
+]
+Model = Annotated[str, typer.Option(help="Morphable model: 'builtin' or a model file.")]
+AllowDownload = Annotated[
+    bool,
+    typer.Option("--allow-download", help="Let an optional package download its own weights."),
+]
+
+
+class LandmarkSource(StrEnum):
+    """Where boxes and landmarks come from."""
+
+    AUTO = "auto"
+    BUILTIN = "builtin"
+    FAN = "fan"
+    MEDIAPIPE = "mediapipe"
+    YUNET = "yunet"
+    FILES = "files"
+
+
+Landmarks = Annotated[
+    LandmarkSource,
+    typer.Option(help="Boxes and landmarks: files beside the image where they lie, else builtin."),
+]

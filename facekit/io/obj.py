@@ -1,0 +1,123 @@
+"""Wavefront OBJ: triangles or polygons in, triangles out; vertex colours; a texture by MTL."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from facekit.errors import InputError
+from facekit.io.atomic import atomic_path, write_text
+from facekit.types import Mesh
+
+UNITS_PER_MM = {"mm": 1.0, "cm": 0.1, "m": 0.001}
+
+
+def write_obj(
+    path: Path, mesh: Mesh, *, texture: Path | None = None, unit: str = "mm", decimals: int = 4
+) -> Path:
+    """Write a mesh; lengths in ``unit``.
+
+    Args:
+        path: the ``.obj`` to write; with a texture a ``.mtl`` of the same stem lies beside it.
+        mesh: uvs are written when present; colours as three more numbers of each vertex.
+        texture: an image beside ``path`` (its name is written), or elsewhere (it is copied).
+        unit: ``mm``, ``cm`` or ``m``.
+        decimals: digits after the point.
+    """
+    vertices = np.asarray(mesh.vertices, np.float64) * UNITS_PER_MM[unit]
+    lines = [f"# facekit, {unit}"]
+    if texture is not None:
+        if mesh.uvs is None:
+            raise InputError("write_obj: a texture needs a mesh with uvs")
+        _write_mtl(path, texture)
+        lines += [f"mtllib {path.with_suffix('.mtl').name}", "usemtl face"]
+    rows = vertices
+    row = "v" + f" %.{decimals}f" * 3
+    if mesh.colours is not None:
+        rows = np.hstack([vertices, mesh.colours])
+        row += " %.4f" * 3
+    lines.append("\n".join([row] * len(rows)) % tuple(rows.ravel().tolist()) if len(rows) else "")
+    faces = mesh.faces + 1
+    if mesh.uvs is not None and mesh.face_uvs is not None:
+        uvs = np.asarray(mesh.uvs, np.float64)
+        lines.append("\n".join(["vt %.6f %.6f"] * len(uvs)) % tuple(uvs.ravel().tolist()))
+        corners = np.stack([faces, mesh.face_uvs + 1], axis=-1).reshape(-1, 6)
+        lines.append("\n".join(["f %d/%d %d/%d %d/%d"] * len(faces)) % tuple(corners.ravel()))
+    else:
+        lines.append("\n".join(["f %d %d %d"] * len(faces)) % tuple(faces.ravel().tolist()))
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def _write_mtl(path: Path, texture: Path) -> None:
+    if texture.parent != path.parent:
+        with atomic_path(path.parent / texture.name) as temporary:
+            shutil.copyfile(texture, temporary)
+    write_text(
+        path.with_suffix(".mtl"),
+        f"newmtl face\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {texture.name}\n",
+    )
+
+
+def read_obj(path: Path) -> Mesh:
+    """Read a mesh in the file's own unit; polygons are split into fans.
+
+    Vertex colours (six numbers in a vertex line) are kept when every vertex has them.
+
+    Raises:
+        InputError: no vertices or faces, malformed numbers, or indices out of range.
+    """
+    vertices: list[str] = []
+    uvs: list[str] = []
+    corners: list[list[str]] = []
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("v "):
+                    vertices.append(line[2:])
+                elif line.startswith("vt "):
+                    uvs.append(line[3:])
+                elif line.startswith("f "):
+                    corners.append(line[2:].split())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if not vertices:
+        raise InputError(f"{path}: expected an OBJ mesh, found no vertices")
+    try:
+        table = np.array([row.split() for row in vertices], dtype=np.float64)
+        uv_table = np.array([row.split()[:2] for row in uvs], dtype=np.float64) if uvs else None
+        faces, face_uvs = _triangles(corners, len(table), 0 if uv_table is None else len(uv_table))
+    except ValueError as error:
+        raise InputError(f"{path}: malformed OBJ ({error})") from error
+    colours = np.clip(table[:, 3:6], 0, 1) if table.shape[1] >= 6 else None
+    if face_uvs is None:
+        uv_table = None
+    return Mesh(np.ascontiguousarray(table[:, :3]), faces, uv_table, face_uvs, colours)
+
+
+def _triangles(
+    corners: list[list[str]], num_vertices: int, num_uvs: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    faces, face_uvs = [], []
+    has_uvs = num_uvs > 0
+    for polygon in corners:
+        indices = [_indices(corner, num_vertices, num_uvs) for corner in polygon]
+        has_uvs = has_uvs and all(uv is not None for _, uv in indices)
+        for i in range(1, len(indices) - 1):
+            fan = (indices[0], indices[i], indices[i + 1])
+            faces.append([v for v, _ in fan])
+            face_uvs.append([uv if uv is not None else 0 for _, uv in fan])
+    table = np.array(faces, dtype=np.int32).reshape(-1, 3)
+    return table, np.array(face_uvs, np.int32).reshape(-1, 3) if has_uvs else None
+
+
+def _indices(corner: str, num_vertices: int, num_uvs: int) -> tuple[int, int | None]:
+    parts = corner.split("/")
+    # OBJ counts from 1, and negative numbers count back from the end.
+    vertex = int(parts[0])
+    vertex = vertex - 1 if vertex > 0 else num_vertices + vertex
+    if len(parts) < 2 or not parts[1]:
+        return vertex, None
+    uv = int(parts[1])
+    return vertex, uv - 1 if uv > 0 else num_uvs + uv
