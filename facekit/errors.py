@@ -26,7 +26,7 @@ class InputError(FacekitError, ValueError):
 
 
 class MissingDependencyError(FacekitError):
-    """A model, weight file or optional package is missing; the message has the command to get it."""
+    """A model, weights or an optional package is missing; the message has the command to get it."""
 
     exit_code = 4
 

@@ -1,0 +1,1 @@
+"""Rasterising, interpolation and shading on the CPU."""
