@@ -73,13 +73,12 @@ class RunFolder:
         self.records: dict[str, dict[str, Any]] = {}
         if self._manifest.exists():
             self._adopt(read_json(self._manifest), overwrite)
-        elif any(p for p in folder.iterdir() if p.name not in (".journal.jsonl",)):
+        elif not overwrite and any(folder.iterdir()):
             # Without a manifest nothing says what the files are, and they are not ours to replace.
-            if not overwrite and not self._journal.exists():
-                raise OutputExistsError(
-                    f"{folder}: exists and holds no facekit manifest; choose an empty folder, "
-                    "or pass --overwrite to write into it"
-                )
+            raise OutputExistsError(
+                f"{folder}: exists and holds no facekit manifest; choose an empty folder, "
+                "or pass --overwrite to write into it"
+            )
         self._write_manifest()
 
     def _adopt(self, old: dict[str, Any], overwrite: bool) -> None:

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "facekit"
 
 # Top first. Modules of one line do not import each other.
 LAYERS = [
-    {"cli", "__main__"},
+    {"__main__"},
+    {"cli"},
     {"health"},
     {"evaluate"},
     {"track"},

@@ -1,0 +1,109 @@
+"""``params.npz``: the one schema of fits, simulated truth and labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekit import __version__
+from facekit.checks import check_array
+from facekit.errors import InputError
+from facekit.io.atomic import atomic_path
+
+SCHEMA = "facekit.params/1"
+
+# Key to shape; letters are free sizes. Writers may add further arrays (truth adds the mesh).
+SHAPES: dict[str, tuple[int | str, ...]] = {
+    "identity": ("K",),
+    "expression": ("E",),
+    "albedo": ("A",),
+    "rotation": (3, 3),
+    "translation_mm": (3,),
+    "intrinsics": (3, 3),
+    "distortion": (5,),
+    "light": (9, 3),
+    "image_size": (2,),
+    "landmarks_2d": (68, 2),
+    "landmarks_3d_mm": (68, 3),
+    "now7": (7, 3),
+    "scale_std": (),
+    "quality": (),
+    "vertex_std_mm": ("V",),
+    "covariance_factor": ("C", "D"),
+}
+
+
+def write_params(
+    path: Path,
+    values: Mapping[str, Any],
+    *,
+    model_name: str,
+    model_sha256: str,
+    scale_source: str,
+    extra_meta: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a params file atomically.
+
+    Args:
+        path: the ``.npz``.
+        values: every key of ``SHAPES`` (``image_size`` is width, height in pixels), and any
+            further arrays. Floats are stored as float32, cameras as float64.
+        model_name, model_sha256: the morphable model that the coefficients belong to.
+        scale_source: ``prior``, ``iris``, ``focal`` or ``stage``.
+        extra_meta: further JSON values for ``meta``.
+
+    Raises:
+        InputError: a key is missing or has another shape.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for key, shape in SHAPES.items():
+        if key not in values:
+            raise InputError(f"{path.name}: params need the key {key!r}")
+        arrays[key] = check_array(values[key], key, shape=shape)
+    for key, value in values.items():
+        if key not in SHAPES:
+            arrays[key] = np.asarray(value)
+    double = {"rotation", "translation_mm", "intrinsics", "distortion"}
+    for key, array in arrays.items():
+        if array.dtype.kind == "f" and key not in double:
+            arrays[key] = array.astype(np.float32)
+    meta = {
+        "schema": SCHEMA,
+        "units": "mm",
+        "frame": "head to OpenCV camera; pixel (0, 0) is the centre of the top-left pixel",
+        "model": model_name,
+        "model_sha256": model_sha256,
+        "facekit_version": __version__,
+        "scale_source": scale_source,
+        **(extra_meta or {}),
+    }
+    arrays["meta"] = np.array(json.dumps(meta))
+    arrays["scale_source"] = np.array(scale_source)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    return path
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read a params file: arrays by key, and ``meta`` as a dict.
+
+    Raises:
+        InputError: no such file, no ``.npz``, or another schema.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values: dict[str, Any] = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected a params file of facekit ({error})") from error
+    try:
+        values["meta"] = json.loads(str(values["meta"]))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: has no readable 'meta'; expected {SCHEMA}") from error
+    if values["meta"].get("schema") != SCHEMA:
+        raise InputError(f"{path}: expected {SCHEMA}, got {values['meta'].get('schema')}")
+    values["scale_source"] = str(values.get("scale_source", ""))
+    return values
