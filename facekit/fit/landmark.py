@@ -1,0 +1,342 @@
+"""Fit pose, identity and expression to 68 landmarks by Levenberg-Marquardt.
+
+The cost is the negative log posterior
+
+    sum_i rho(r_i^T S_i^-1 r_i) + |a / s|^2 + sum_e ((w_e - m_e) / d_e)^2
+
+with r_i the reprojection error of landmark i in pixels, a the identity coefficients (standard
+deviations), w the expression weights inside their bounds, and S_i the covariance of landmark i:
+what the labeller scatters, plus what the model cannot express. Without the second part the
+landmarks look more certain than they are, their errors are explained by identity, and the fit is
+worse than the mean face. rho is the Student-t log likelihood, so that an occluded or misplaced
+point loses its weight (K. Lange, R. Little, J. Taylor, Robust statistical modeling using the t
+distribution, 1989).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from facekit.checks import check_array
+from facekit.errors import ItemError
+from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix, skew
+from facekit.morphable.model import MorphableModel
+
+
+@dataclass(frozen=True)
+class LandmarkFitConfig:
+    """Settings of the landmark fit.
+
+    Attributes:
+        discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can
+            express; also added to the per-vertex deviations.
+        label_noise_px: pixel noise of the labeller, added to the model's stored covariance.
+        identity_scale: prior deviation of the identity coefficients.
+        robust_dof: degrees of freedom of the Student-t noise.
+        log_focal_std: prior deviation of the logarithm of the focal length; 0 keeps it fixed.
+        max_iterations: accepted and rejected steps together.
+        tolerance: stop when a step lowers the cost by a smaller part than this.
+    """
+
+    discrepancy_mm: float = 1.5
+    label_noise_px: float = 0.7
+    identity_scale: float = 1.0
+    robust_dof: float = 8.0
+    log_focal_std: float = 0.0
+    max_iterations: int = 40
+    tolerance: float = 1e-5
+
+
+class LandmarkFit(NamedTuple):
+    """Result of a landmark fit.
+
+    Attributes:
+        identity: (K,) standard deviations.
+        expression: (E,) weights.
+        rotation: (3, 3) head to camera; translation: (3,) mm.
+        focal: pixels.
+        covariance: (K + E + 6 [+ 1], ...) Laplace posterior: identity, expression, rotation
+            vector, translation, and the log focal length when it was free.
+        residuals_px: (68, 2) projected minus observed.
+        mahalanobis: (68,) residuals in their own deviations.
+        rows: (68,) rows of the basis that the landmarks took.
+        cost: the final cost.
+        iterations: steps tried.
+    """
+
+    identity: np.ndarray
+    expression: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    focal: float
+    covariance: np.ndarray
+    residuals_px: np.ndarray
+    mahalanobis: np.ndarray
+    rows: np.ndarray
+    cost: float
+    iterations: int
+
+
+class _State(NamedTuple):
+    coefficients: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+    log_focal: float
+
+
+def fit_landmarks(
+    basis: LandmarkBasis,
+    model: MorphableModel,
+    points: np.ndarray,
+    *,
+    intrinsics: np.ndarray,
+    confidence: np.ndarray | None = None,
+    config: LandmarkFitConfig | None = None,
+) -> LandmarkFit:
+    """Fit a model to 68 image points.
+
+    Args:
+        basis: ``build_landmark_basis(model)``, made once.
+        model: gives the expression prior and bounds.
+        points: (68, 2) iBUG order, pixels, (0, 0) the centre of the top-left pixel.
+        intrinsics: (3, 3) pinhole camera; with ``log_focal_std`` its focal length is the prior's
+            centre.
+        confidence: (68,) in [0, 1]; a point's variance is divided by it. 0 leaves a point out.
+        config: settings.
+
+    Raises:
+        InputError: wrong shapes or non-finite points.
+        ItemError: the points are degenerate (all equal or on a line) or the solver diverges.
+    """
+    config = config or LandmarkFitConfig()
+    observed = check_array(points, "landmarks", shape=(68, 2)).astype(np.float64)
+    trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
+    problem = _Problem(basis, model, observed, trust, np.asarray(intrinsics, np.float64), config)
+    state = problem.initial_pose()
+    for free in ("pose", "all"):
+        state, cost, iterations = _minimise(problem, state, free)
+    return problem.result(state, cost, iterations)
+
+
+class _Problem:
+    """Residuals, their derivatives and the priors of one face."""
+
+    def __init__(
+        self,
+        basis: LandmarkBasis,
+        model: MorphableModel,
+        observed: np.ndarray,
+        trust: np.ndarray,
+        intrinsics: np.ndarray,
+        config: LandmarkFitConfig,
+    ) -> None:
+        self.basis, self.observed, self.trust, self.config = basis, observed, trust, config
+        self.focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
+        self.centre = intrinsics[:2, 2]
+        K, E = basis.num_identity, basis.modes.shape[2] - basis.num_identity
+        self.num_coefficients = K + E
+        self.num_free = K + E + 6 + (config.log_focal_std > 0)
+        self.prior_mean = np.concatenate([np.zeros(K), model.expression_mean])
+        self.prior_precision = np.concatenate(
+            [np.full(K, config.identity_scale**-2.0), model.expression_std.astype(float) ** -2.0]
+        )
+        infinite = np.full(K, np.inf)
+        self.lower = np.concatenate([-infinite, model.expression_bounds[:, 0]])
+        self.upper = np.concatenate([infinite, model.expression_bounds[:, 1]])
+
+    def initial_pose(self) -> _State:
+        """Pose of the mean face by scaled orthography from least squares (68 points)."""
+        coefficients = np.clip(self.prior_mean, self.lower, self.upper)
+        model_points = self.basis.points(coefficients)[:68]
+        weights = np.where(np.arange(68) < 17, 0.2, 1.0) * self.trust
+        total = weights.sum()
+        if total <= 0:
+            raise ItemError("landmark fit: every landmark has confidence 0")
+        mean_model = weights @ model_points / total
+        mean_image = weights @ self.observed / total
+        image = (self.observed - mean_image) * weights[:, None]
+        spread = np.linalg.svd(image, compute_uv=False)
+        if spread[1] < 1e-3 * max(spread[0], 1e-9) or spread[1] < 1e-3:
+            raise ItemError("landmark fit: the landmarks lie on a point or a line")
+        affine, *_ = np.linalg.lstsq(
+            (model_points - mean_model) * weights[:, None], image, rcond=None
+        )
+        scale = float(np.linalg.norm(affine, axis=0).mean())
+        u, _, vt = np.linalg.svd(affine.T, full_matrices=False)
+        first_two = u @ vt
+        rotation = np.vstack([first_two, np.cross(first_two[0], first_two[1])])
+        if (HEAD_TO_CAMERA @ rotation)[2, 2] < 0:
+            # The affine fit of a nearly flat set may show the back of the head: start frontal.
+            angle = np.arctan2(first_two[1, 0], first_two[0, 0])
+            turn = rotvec_to_matrix(np.array([0.0, 0.0, angle]))
+            rotation = turn @ HEAD_TO_CAMERA
+        depth = float(self.focal.mean() / scale)
+        ray = np.append((mean_image - self.centre) / self.focal, 1.0)
+        return _State(coefficients, rotation, depth * ray - rotation @ mean_model, 0.0)
+
+    def rows(self, state: _State) -> np.ndarray:
+        """Rows of the landmarks for a state (the jaw's outline)."""
+        points = self.basis.points(state.coefficients)
+        return self.basis.visible_rows(points, state.rotation, state.translation)
+
+    def whiteners(self, state: _State) -> np.ndarray:
+        """(68, 2, 2) W with W^T W the inverse covariance of each landmark, 1/px."""
+        config = self.config
+        depth = max(float(state.translation[2]), 1.0)
+        px_per_mm = float(self.focal.mean() * np.exp(state.log_focal)) / depth
+        _, _, roll = matrix_to_euler(HEAD_TO_CAMERA @ state.rotation)
+        turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+        labeller = turn @ self.basis.covariance_mm2 @ turn.T
+        covariance = px_per_mm**2 * (labeller + config.discrepancy_mm**2 * np.eye(2))
+        covariance += config.label_noise_px**2 * np.eye(2)
+        whiteners = np.linalg.inv(np.linalg.cholesky(covariance))
+        return whiteners * np.sqrt(self.trust)[:, None, None]
+
+    def project(self, state: _State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows' positions in the camera frame (68, 3) and in the image (68, 2)."""
+        points = self.basis.mean[rows] + self.basis.modes[rows] @ state.coefficients
+        camera = points @ state.rotation.T + state.translation
+        depth = np.maximum(camera[:, 2], 1.0)
+        scale = self.focal * np.exp(state.log_focal)
+        return camera, scale * camera[:, :2] / depth[:, None] + self.centre
+
+    def cost(self, state: _State, rows: np.ndarray, whiteners: np.ndarray) -> float:
+        """The negative log posterior (without constants) of a state."""
+        _, projected = self.project(state, rows)
+        residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
+        squared = (residual**2).sum(1)
+        dof = self.config.robust_dof
+        data = float(((dof + 2) * np.log1p(squared / dof)).sum())
+        offset = state.coefficients - self.prior_mean
+        prior = float((self.prior_precision * offset**2).sum())
+        if self.config.log_focal_std > 0:
+            prior += (state.log_focal / self.config.log_focal_std) ** 2
+        return data + prior
+
+    def linearise(
+        self, state: _State, rows: np.ndarray, whiteners: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gauss-Newton matrix and gradient (both halved) of the cost at a state."""
+        camera, projected = self.project(state, rows)
+        depth = np.maximum(camera[:, 2], 1.0)
+        scale = self.focal * np.exp(state.log_focal)
+        D = np.zeros((68, 2, 3))
+        D[:, 0, 0] = scale[0] / depth
+        D[:, 1, 1] = scale[1] / depth
+        D[:, :, 2] = -scale * camera[:, :2] / depth[:, None] ** 2
+        residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
+        squared = (residual**2).sum(1)
+        dof = self.config.robust_dof
+        root = np.sqrt((dof + 2) / (dof + squared))
+        W = whiteners * root[:, None, None]
+        residual = residual * root[:, None]
+        WD = W @ D
+        J = np.empty((68, 2, self.num_free))
+        C = self.num_coefficients
+        J[:, :, :C] = (WD @ state.rotation) @ self.basis.modes[rows]
+        turned = camera - state.translation
+        # d(exp(w) R p)/dw = -[R p]x
+        J[:, :, C : C + 3] = -WD @ np.array([skew(p) for p in turned])
+        J[:, :, C + 3 : C + 6] = WD
+        if self.num_free > C + 6:
+            J[:, :, C + 6] = np.einsum("nij,nj->ni", W, projected - self.centre)
+        flat = J.reshape(-1, self.num_free)
+        hessian = flat.T @ flat
+        gradient = flat.T @ residual.ravel()
+        diagonal = np.arange(C)
+        hessian[diagonal, diagonal] += self.prior_precision
+        gradient[:C] += self.prior_precision * (state.coefficients - self.prior_mean)
+        if self.num_free > C + 6:
+            hessian[-1, -1] += self.config.log_focal_std**-2.0
+            gradient[-1] += self.config.log_focal_std**-2.0 * state.log_focal
+        return hessian, gradient
+
+    def free_variables(self, state: _State, gradient: np.ndarray, free: str) -> np.ndarray:
+        """Variables a step may move: not those pushed against their bound."""
+        C = self.num_coefficients
+        mask = np.ones(self.num_free, bool)
+        if free == "pose":
+            mask[:C] = False
+            mask[C + 6 :] = False
+            return mask
+        at_lower = (state.coefficients <= self.lower) & (gradient[:C] > 0)
+        at_upper = (state.coefficients >= self.upper) & (gradient[:C] < 0)
+        mask[:C] = ~(at_lower | at_upper)
+        return mask
+
+    def moved(self, state: _State, step: np.ndarray) -> _State:
+        """The state after a step, expression weights kept in their bounds."""
+        C = self.num_coefficients
+        coefficients = np.clip(state.coefficients + step[:C], self.lower, self.upper)
+        rotation = rotvec_to_matrix(step[C : C + 3]) @ state.rotation
+        log_focal = state.log_focal + (float(step[C + 6]) if self.num_free > C + 6 else 0.0)
+        return _State(coefficients, rotation, state.translation + step[C + 3 : C + 6], log_focal)
+
+    def result(self, state: _State, cost: float, iterations: int) -> LandmarkFit:
+        rows = self.rows(state)
+        whiteners = self.whiteners(state)
+        hessian, _ = self.linearise(state, rows, whiteners)
+        covariance = np.linalg.inv(hessian)
+        _, projected = self.project(state, rows)
+        residuals = projected - self.observed
+        mahalanobis = np.linalg.norm(np.einsum("nij,nj->ni", whiteners, residuals), axis=1)
+        u, _, vt = np.linalg.svd(state.rotation)  # removes the drift of many small products
+        K = self.basis.num_identity
+        return LandmarkFit(
+            state.coefficients[:K],
+            state.coefficients[K:],
+            u @ vt,
+            state.translation,
+            float(self.focal.mean() * np.exp(state.log_focal)),
+            0.5 * (covariance + covariance.T),
+            residuals,
+            mahalanobis,
+            rows,
+            cost,
+            iterations,
+        )
+
+
+def _minimise(problem: _Problem, state: _State, free: str) -> tuple[_State, float, int]:
+    """Levenberg-Marquardt with bounds by an active set; the outline is held inside a step."""
+    config = problem.config
+    damping = 1e-3
+    rows, whiteners = problem.rows(state), problem.whiteners(state)
+    cost = problem.cost(state, rows, whiteners)
+    stalled = False
+    iterations = 0
+    while iterations < config.max_iterations:
+        iterations += 1
+        hessian, gradient = problem.linearise(state, rows, whiteners)
+        mask = problem.free_variables(state, gradient, free)
+        step = np.zeros(problem.num_free)
+        reduced = hessian[np.ix_(mask, mask)]
+        reduced[np.diag_indices_from(reduced)] *= 1 + damping
+        step[mask] = -cho_solve(cho_factor(reduced, check_finite=False), gradient[mask])
+        candidate = problem.moved(state, step)
+        new_cost = problem.cost(candidate, rows, whiteners)
+        if not np.isfinite(new_cost):
+            raise ItemError("landmark fit: diverged; are the landmarks those of one face?")
+        if new_cost > cost:
+            damping *= 8
+            if damping > 1e8:
+                break
+            continue
+        small = cost - new_cost < config.tolerance * (1 + abs(cost))
+        state, damping = candidate, max(damping / 8, 1e-9)
+        new_rows, whiteners = problem.rows(state), problem.whiteners(state)
+        moved = bool((new_rows != rows).any())
+        rows = new_rows
+        cost = problem.cost(state, rows, whiteners)
+        # A step that moves the outline changes the cost itself; once is given another look.
+        if small and (stalled or not moved):
+            break
+        stalled = small
+    if state.translation[2] <= 0:
+        raise ItemError("landmark fit: the head came to lie behind the camera")
+    return state, cost, iterations
