@@ -249,7 +249,15 @@ def _face_cross(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.cross(corner[..., 1, :] - first, corner[..., 2, :] - first)
 
 
-@numba.njit("void(float32[:, ::1], int32[:, ::1], float32[:, ::1])", nogil=True, cache=True)
+@numba.njit(
+    numba.types.void(
+        numba.types.Array(numba.types.float32, 2, "C", readonly=True),
+        numba.types.Array(numba.types.int32, 2, "C", readonly=True),
+        numba.types.float32[:, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
 def _accumulate_normals(vertices, faces, normals):
     for f in range(faces.shape[0]):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]

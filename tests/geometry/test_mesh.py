@@ -46,6 +46,14 @@ def test_vertex_normals_of_a_sphere_are_its_radii():
     np.testing.assert_allclose(normals, vertices, atol=1e-6)
 
 
+def test_vertex_normals_accept_arrays_that_are_not_writable():
+    vertices, faces = icosahedron()
+    vertices = vertices.astype(np.float32)
+    vertices.flags.writeable = False
+    faces.flags.writeable = False
+    np.testing.assert_allclose(mesh.vertex_normals(vertices, faces), vertices, atol=1e-6)
+
+
 def test_vertex_normals_weigh_faces_by_area():
     vertices = np.array([[0, 0, 0], [3, 0, 0], [0, 2, 0], [0, 0, 1.0]])
     faces = np.array([[0, 1, 2], [0, 2, 3]], dtype=np.int32)
