@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -126,6 +126,17 @@ class DetectedFace:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check_array(value, f"face {name}", shape=shape))
+
+    def rescaled(self, scale: float) -> DetectedFace:
+        """Return the face in the pixels of an image resized by ``scale``."""
+        values = {
+            name: scale * (np.asarray(getattr(self, name)) + 0.5) - 0.5
+            for name in ("five", "ibug68", "iris", "dense478")
+            if getattr(self, name) is not None
+        }
+        corner = scale * (np.asarray(self.box[:2]) + 0.5) - 0.5
+        box = np.concatenate([corner, scale * np.asarray(self.box[2:])])
+        return replace(self, box=box, **values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,14 @@ class LandmarkSource(StrEnum):
     FILES = "files"
 
 
+class Unit(StrEnum):
+    """Unit of length in mesh files."""
+
+    MM = "mm"
+    CM = "cm"
+    M = "m"
+
+
 Landmarks = Annotated[
     LandmarkSource,
     typer.Option(help="Boxes and landmarks: files beside the image where they lie, else builtin."),

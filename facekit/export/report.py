@@ -29,7 +29,8 @@ def write_failures(path: Path, failures: Sequence[Mapping[str, str]]) -> Path:
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #8889; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; }
+body { max-width: 1180px; }
 h1 { font-size: 1.35rem; margin: 0 0 .3rem; }
 p.sum { margin: 0 0 1.6rem; opacity: .75; }
 .face { border-top: 1px solid var(--line); padding: 1rem 0 1.2rem; }

@@ -27,12 +27,14 @@ class Photo(NamedTuple):
         scale: read size over the file's size, at most 1; a point p of the file (pixel centres
             at integers) lies at ``scale * (p + 0.5) - 0.5`` in ``image``.
         width, height: upright size in the file, pixels.
+        focal_px: focal length in pixels of the file, from EXIF's 35 mm equivalent, or None.
     """
 
     image: np.ndarray
     scale: float
     width: int
     height: int
+    focal_px: float | None
 
 
 def read_photo(path: Path, *, max_side: int | None = None) -> Photo:
@@ -90,7 +92,9 @@ def _decode(file: Image.Image, path: Path, max_side: int | None) -> Photo:
     if shrink and max_side is not None:
         file.draft("RGB", (max_side, max_side))  # JPEG decodes straight to 1/2, 1/4 or 1/8
     file.load()
-    orientation = file.getexif().get(0x0112, 1)
+    exif = file.getexif()
+    orientation = exif.get(0x0112, 1)
+    focal_px = _focal_px(exif, width, height)
     image = file
     if shrink and max_side is not None:
         ratio = max_side / max(width, height)
@@ -104,7 +108,15 @@ def _decode(file: Image.Image, path: Path, max_side: int | None) -> Photo:
         ImageOps.exif_transpose(rgb, in_place=True)
         if orientation >= 5:
             width, height = height, width
-    return Photo(np.asarray(rgb), scale, width, height)
+    return Photo(np.asarray(rgb), scale, width, height, focal_px)
+
+
+def _focal_px(exif: Image.Exif, width: int, height: int) -> float | None:
+    # FocalLengthIn35mmFilm is defined over the diagonal of a 36 x 24 mm frame.
+    equivalent = exif.get_ifd(0x8769).get(0xA405)
+    if not isinstance(equivalent, (int, float)) or not 8 <= equivalent <= 2000:
+        return None
+    return float(equivalent) / np.hypot(36, 24) * float(np.hypot(width, height))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,299 @@
+"""Folders of photographs to folders of faces, with resume and parallel processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from facekit import threads
+from facekit.detect import Detector, open_detector
+from facekit.errors import FacekitError, ItemError
+from facekit.export import report
+from facekit.export.face import FILES, FaceWriter
+from facekit.export.overlay import face_panels
+from facekit.fit.landmark import LandmarkFitConfig
+from facekit.fit.photo import FaceFit, FaceFitter
+from facekit.geometry.cameras import scale_intrinsics
+from facekit.io.atomic import atomic_folder
+from facekit.io.discover import InputImage, find_images
+from facekit.io.images import Photo, read_photo
+from facekit.morphable import load_model
+from facekit.runs import RunFolder, file_sha256
+from facekit.types import Camera
+
+# Larger photographs are worked on at this longest side; results are in the file's own pixels.
+WORKING_SIDE = 2048
+
+COLUMNS = (
+    "input",
+    "folder",
+    "face",
+    "quality",
+    "score",
+    "landmark_error_percent",
+    "yaw_deg",
+    "pitch_deg",
+    "roll_deg",
+    "distance_mm",
+    "focal_px",
+    "scale_source",
+    "scale_std_percent",
+    "box_x",
+    "box_y",
+    "box_width",
+    "box_height",
+)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Everything that changes what a photograph's result is.
+
+    Attributes:
+        model: ``builtin`` or a model file.
+        landmarks: source of boxes and landmarks.
+        allow_download: let optional packages download their own weights.
+        largest: only the largest face of each photograph.
+        focal_px: known focal length in pixels of the file, 0 for EXIF or else a rule.
+        unit: unit of OBJ files.
+        texture_size: side of the texture in pixels.
+        posterior_samples: identities drawn from the posterior and written, 0 for none.
+        seed: seed of those draws.
+        landmark_fit: settings of the solver.
+    """
+
+    model: str = "builtin"
+    landmarks: str = "auto"
+    allow_download: bool = False
+    largest: bool = False
+    focal_px: float = 0.0
+    unit: str = "mm"
+    texture_size: int = 1024
+    posterior_samples: int = 0
+    seed: int = 0
+    landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
+
+
+class BatchResult(NamedTuple):
+    """What a batch made: faces in all, those made now, failures, and the page to open."""
+
+    faces: list[dict[str, Any]]
+    made: int
+    failures: list[dict[str, str]]
+    index: Path
+
+
+class PhotoFitter:
+    """Detects, fits and writes every face of a photograph; one per process."""
+
+    def __init__(self, options: FitOptions) -> None:
+        self.options = options
+        self.model = load_model(options.model)
+        self.detector: Detector = open_detector(
+            options.landmarks, allow_download=options.allow_download
+        )
+        self.fitter = FaceFitter(self.model, options.landmark_fit)
+        self.writer = FaceWriter(self.model, unit=options.unit, texture_size=options.texture_size)
+
+    def assets(self) -> dict[str, str]:
+        """Return name to hash of what results depend on."""
+        return {"model": self.model.sha256, "landmarks": self.detector.fingerprint}
+
+    def run(self, item: InputImage, folder: Path) -> dict[str, Any]:
+        """Fit one photograph into ``folder`` and return its manifest record.
+
+        Faces that cannot be fitted are named in the record's ``error`` beside those that could.
+
+        Raises:
+            ItemError: the file is no readable image, or no face has a result.
+        """
+        photo = read_photo(item.path, max_side=WORKING_SIDE)
+        faces = self.detector.detect(photo.image, path=item.path)
+        if not faces:
+            raise ItemError("no face was found")
+        if self.options.largest:
+            faces = faces[:1]
+        rows: list[dict[str, Any]] = []
+        errors: list[str] = []
+        outputs: list[str] = []
+        focal = self._focal(photo)
+        for index, face in enumerate(faces):
+            key = item.key if index == 0 else f"{item.key}.face{index + 1}"
+            try:
+                result = self.fitter.fit(photo.image, face, focal_px=focal)
+            except ItemError as error:
+                errors.append(f"face {index + 1}: {error}")
+                continue
+            self._write(folder / key, photo, result, item)
+            outputs += [f"{key}/{name}" for name in FILES]
+            rows.append({"folder": key, "face": index + 1, **self.fitter.facts(result)})
+        if not rows:
+            raise ItemError("; ".join(errors))
+        record: dict[str, Any] = {"outputs": outputs, "faces": rows}
+        if errors:
+            record["error"] = "; ".join(errors)
+        return record
+
+    def _focal(self, photo: Photo) -> float | None:
+        known = self.options.focal_px or photo.focal_px
+        return known * photo.scale if known else None
+
+    def _write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
+        full = Camera(
+            scale_intrinsics(result.camera.intrinsics, 1 / photo.scale),
+            result.camera.rotation,
+            result.camera.translation,
+            photo.width,
+            photo.height,
+        )
+        params = self.fitter.params(
+            result._replace(camera=full, face=result.face.rescaled(1 / photo.scale))
+        )
+        with atomic_folder(folder) as temporary:
+            self.writer.write(
+                temporary,
+                image=photo.image,
+                camera=result.camera,
+                vertices=result.vertices,
+                neutral=result.neutral,
+                expression=result.fit.expression,
+                face=result.face,
+                params=params,
+                overlay=face_panels(photo.image, result.vertices, self.model, result.camera),
+                scale_source="prior",
+                source=item.path.name,
+                image_size=(photo.width, photo.height),
+                scale=photo.scale,
+            )
+            if self.options.posterior_samples:
+                self._write_samples(temporary / "posterior.npz", result, item)
+
+    def _write_samples(self, path: Path, result: FaceFit, item: InputImage) -> None:
+        # Seeded by the content's name too, so that a photograph's samples do not depend on
+        # which others are in the batch.
+        entropy = [self.options.seed, *item.key.encode()]
+        generator = np.random.default_rng(entropy)
+        K = self.model.num_identity
+        factor = np.linalg.cholesky(result.fit.covariance[:K, :K])
+        draws = generator.standard_normal((self.options.posterior_samples, K)) @ factor.T
+        np.savez_compressed(path, identity=(result.fit.identity + draws).astype(np.float32))
+
+
+def fit_photos(
+    paths: Sequence[Path],
+    output: Path,
+    options: FitOptions,
+    *,
+    jobs: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> BatchResult:
+    """Fit every face of every photograph and write ``output``'s tree, summary and page.
+
+    Photographs already there (same content, options and assets) are skipped.
+
+    Args:
+        paths: files and folders.
+        output: folder to write.
+        options: what to do.
+        jobs: processes; 0 takes every core.
+        overwrite: replace an earlier run of other options.
+        progress: called with the number done and the total.
+
+    Raises:
+        InputError, OutputExistsError, MissingDependencyError: nothing could be started.
+    """
+    items = find_images(paths, output=output)
+    fitter = PhotoFitter(options)
+    described = {k: v for k, v in asdict(options).items() if k != "allow_download"}
+    run = RunFolder(
+        output, command="fit", options=described, assets=fitter.assets(), overwrite=overwrite
+    )
+    run.keep_only(item.key for item in items)
+    hashes = {item.key: file_sha256(item.path) for item in items}
+    todo = [item for item in items if not run.is_done(item.key, hashes[item.key])]
+    done = len(items) - len(todo)
+    made = 0
+    try:
+        for item, record in _results(todo, output, options, fitter, jobs or threads.num_threads()):
+            run.record(item.key, {"input": str(item.path), "sha256": hashes[item.key], **record})
+            made += len(record.get("faces", []))
+            done += 1
+            if progress is not None:
+                progress(done, len(items))
+    finally:
+        result = _summarise(run, output, made)
+        run.close()
+    return result
+
+
+def _results(
+    todo: list[InputImage], output: Path, options: FitOptions, fitter: PhotoFitter, jobs: int
+) -> Iterator[tuple[InputImage, dict[str, Any]]]:
+    jobs = min(jobs, len(todo))
+    if jobs <= 1:
+        for item in todo:
+            yield item, _attempt(fitter, item, output)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (options,)) as pool:
+        futures = {pool.submit(_work, item, output): item for item in todo}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _attempt(fitter: PhotoFitter, item: InputImage, output: Path) -> dict[str, Any]:
+    try:
+        return fitter.run(item, output)
+    except FacekitError as error:
+        if isinstance(error, ItemError):
+            return {"error": str(error), "outputs": [], "faces": []}
+        raise
+
+
+_worker: PhotoFitter | None = None
+
+
+def _start_worker(options: FitOptions) -> None:
+    global _worker
+    threads.set_num_threads(1)
+    _worker = PhotoFitter(options)
+
+
+def _work(item: InputImage, output: Path) -> dict[str, Any]:
+    if _worker is None:
+        raise RuntimeError("a worker was used before it was started")
+    return _attempt(_worker, item, output)
+
+
+def _summarise(run: RunFolder, output: Path, made: int) -> BatchResult:
+    faces: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
+    for key in sorted(run.records):
+        record = run.records[key]
+        name = Path(record["input"]).name
+        for face in record.get("faces", []):
+            faces.append({"input": name, "scale_source": "prior", **face})
+        if record.get("error"):
+            failures.append({"input": record["input"], "error": record["error"]})
+    report.write_summary(output / "summary.csv", faces, COLUMNS)
+    report.write_failures(output / "failures.json", failures)
+    shown = ("input", "folder", "quality", "yaw_deg", "pitch_deg", "roll_deg", "distance_mm")
+    index = report.write_index(
+        output / "index.html",
+        [{name: face[name] for name in shown} for face in faces],
+        failures,
+        title="facekit fit",
+        files=[name for name in FILES if name not in ("face.mtl", "overlay.png")],
+    )
+    return BatchResult(faces, made, failures, index)
