@@ -118,9 +118,13 @@ def fit_landmarks(
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
     problem = _Problem(basis, model, observed, trust, np.asarray(intrinsics, np.float64), config)
     state = problem.initial_pose()
-    for free in ("pose", "all"):
+    total = 0
+    # From far away every landmark looks like an outlier, so robustness comes last.
+    for free, dof in (("pose", np.inf), ("all", np.inf), ("all", config.robust_dof)):
+        problem.robust_dof = dof
         state, cost, iterations = _minimise(problem, state, free)
-    return problem.result(state, cost, iterations)
+        total += iterations
+    return problem.result(state, cost, total)
 
 
 class _Problem:
@@ -140,6 +144,7 @@ class _Problem:
         self.centre = intrinsics[:2, 2]
         K, E = basis.num_identity, basis.modes.shape[2] - basis.num_identity
         self.num_coefficients = K + E
+        self.robust_dof = config.robust_dof
         self.num_free = K + E + 6 + (config.log_focal_std > 0)
         self.prior_mean = np.concatenate([np.zeros(K), model.expression_mean])
         self.prior_precision = np.concatenate(
@@ -210,8 +215,9 @@ class _Problem:
         _, projected = self.project(state, rows)
         residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
         squared = (residual**2).sum(1)
-        dof = self.config.robust_dof
-        data = float(((dof + 2) * np.log1p(squared / dof)).sum())
+        dof = self.robust_dof
+        gaussian = not np.isfinite(dof)
+        data = float(squared.sum() if gaussian else ((dof + 2) * np.log1p(squared / dof)).sum())
         offset = state.coefficients - self.prior_mean
         prior = float((self.prior_precision * offset**2).sum())
         if self.config.log_focal_std > 0:
@@ -231,8 +237,8 @@ class _Problem:
         D[:, :, 2] = -scale * camera[:, :2] / depth[:, None] ** 2
         residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
         squared = (residual**2).sum(1)
-        dof = self.config.robust_dof
-        root = np.sqrt((dof + 2) / (dof + squared))
+        dof = self.robust_dof
+        root = np.sqrt((dof + 2) / (dof + squared)) if np.isfinite(dof) else np.ones(68)
         W = whiteners * root[:, None, None]
         residual = residual * root[:, None]
         WD = W @ D

@@ -43,7 +43,8 @@ def test_obj_keeps_uvs_and_names_its_texture(tmp_path):
 def test_obj_polygons_negative_indices_and_normals(tmp_path):
     path = tmp_path / "quad.obj"
     path.write_text(
-        "# comment\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvn 0 0 1\nf 1//1 2//1 3//1 4//1\nf -4 -3 -2\n"
+        "# comment\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvn 0 0 1\n"
+        "f 1//1 2//1 3//1 4//1\nf -4 -3 -2\n"
     )
     np.testing.assert_array_equal(read_obj(path).faces, [[0, 1, 2], [0, 2, 3], [0, 1, 2]])
 
