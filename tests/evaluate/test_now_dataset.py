@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pytest
+from now_twin import small_case
+
+from facekit.errors import InputError, ItemError
+from facekit.evaluate.now import NowOptions, NowPrediction, score_scan
+from facekit.evaluate.now_dataset import (
+    NowImage,
+    evaluate_now,
+    find_prediction,
+    open_dataset,
+    read_scan,
+)
+from facekit.io.meshes import write_mesh
+from facekit.types import Mesh
+
+
+def write_pp(path, points):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = "".join(f'<point x="{x}" y="{y}" z="{z}"/>' for x, y, z in points)
+    path.write_text(f"<PickedPoints>{rows}</PickedPoints>")
+
+
+@pytest.fixture(scope="module")
+def now_folders(tmp_path_factory):
+    """Two subjects, five images: an OBJ, a PLY, a fit's folder, a broken and a missing one."""
+    root = tmp_path_factory.mktemp("now")
+    data, predictions = root / "data", root / "predictions"
+    cases = {}
+    for seed, subject in enumerate(("A", "B")):
+        case = cases[subject] = small_case(seed)
+        (data / "scans" / subject).mkdir(parents=True)
+        write_mesh(data / "scans" / subject / "scan.obj", Mesh(case[0], case[1]))
+        write_pp(data / "scans_lmks_onlypp" / subject / "scan.pp", case[2])
+    lines = [
+        "iphone/A/selfie/one.jpg",
+        "iphone/B/selfie/two.jpg",
+        "iphone/A/multiview_neutral/three.jpg",
+        "iphone/B/multiview_neutral/broken.jpg",
+        "iphone/A/selfie/missing.jpg",
+    ]
+    (data / "imagepathsvalidation.txt").write_text("\n".join(lines) + "\n\n")
+
+    def mesh(subject):
+        return Mesh(cases[subject][3], cases[subject][4])
+
+    for folder in ("A/selfie", "B/selfie", "A/multiview_neutral", "B/multiview_neutral"):
+        (predictions / folder).mkdir(parents=True)
+    write_mesh(predictions / "A/selfie/one.obj", mesh("A"))
+    np.save(predictions / "A/selfie/one.npy", cases["A"][5][None])
+    write_mesh(predictions / "B/selfie/two.ply", mesh("B"))
+    np.savetxt(predictions / "B/selfie/two.txt", cases["B"][5])
+    fitted = predictions / "A/multiview_neutral/three"
+    fitted.mkdir()
+    write_mesh(fitted / "neutral.obj", mesh("A"))
+    np.savez(
+        fitted / "params.npz",
+        now7=cases["A"][5].astype(np.float32),
+        meta=np.array(json.dumps({"schema": "facekit.params/1"})),
+    )
+    (predictions / "B/multiview_neutral/broken.obj").write_text("no mesh\n")
+    return data, predictions, cases
+
+
+def test_every_layout_is_found_and_scored_like_the_arrays(now_folders):
+    data, predictions, cases = now_folders
+    seen = []
+    result = evaluate_now(
+        predictions, open_dataset(data), progress=lambda done, total: seen.append((done, total))
+    )
+    scored = [item.distances is not None for item in result.items]
+    assert scored == [True, True, True, False, False]
+    for item, subject in zip(result.items, "ABA", strict=False):
+        scan, _, marks, vertices, faces, points = cases[subject]
+        expected = score_scan(scan, marks, NowPrediction(vertices, faces, points))
+        np.testing.assert_allclose(item.distances, expected.distances, atol=2e-3)
+        assert item.distances.dtype == np.float32
+    metrics = result.document["metrics"]
+    pooled = np.concatenate([i.distances for i in result.items[:3]])
+    assert metrics["median"] == pytest.approx(np.median(pooled))
+    assert (metrics["count"], metrics["missing"]) == (3, 2)
+    assert [i["image"] for i in result.document["items"]][4].endswith("missing.jpg")
+    assert "no prediction" in result.document["items"][4]["error"]
+    assert "broken.obj" in result.document["items"][3]["error"]
+    assert list(result.document["groups"]) == ["selfie", "multiview_neutral"]
+    assert seen[-1] == (5, 5)
+    json.dumps(result.document, allow_nan=False)
+
+
+def test_options_reach_the_score(now_folders):
+    data, predictions, _ = now_folders
+    options = NowOptions(metrical=True, reference_quirks=True)
+    result = evaluate_now(predictions, open_dataset(data), options=options)
+    plain = evaluate_now(predictions, open_dataset(data))
+    assert result.document["protocol"]["metrical"] is True
+    assert result.document["metrics"]["median"] > 1.1 * plain.document["metrics"]["median"]
+
+
+def test_nothing_predicted_gives_no_numbers(now_folders, tmp_path):
+    result = evaluate_now(tmp_path, open_dataset(now_folders[0]))
+    assert result.document["metrics"]["median"] is None
+    assert result.document["metrics"]["missing"] == 5
+
+
+def test_list_may_lie_in_a_folder_dataset_and_have_backslashes(tmp_path):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "imagepathstest.txt").write_text("x\\S\\selfie\\a b.jpg\n")
+    dataset = open_dataset(tmp_path)
+    assert dataset.split == "test"
+    assert dataset.images[0][1:] == ("S", "selfie", "a b.jpg")
+
+
+def test_validation_comes_first_unless_asked(tmp_path):
+    for name in ("test", "validation"):
+        (tmp_path / f"imagepaths{name}.txt").write_text(f"S/selfie/{name}.jpg")
+    assert open_dataset(tmp_path).split == "validation"
+    assert open_dataset(tmp_path, split="test").images[0].file == "test.jpg"
+
+
+def test_dataset_rejections(tmp_path):
+    with pytest.raises(InputError, match="found none"):
+        open_dataset(tmp_path / "none")
+    with pytest.raises(InputError, match="imagepathsvalidation"):
+        open_dataset(tmp_path)
+    with pytest.raises(InputError, match="split"):
+        open_dataset(tmp_path, split="train")
+    path = tmp_path / "imagepathstest.txt"
+    path.write_text("a.jpg\n")
+    with pytest.raises(InputError, match="line 1"):
+        open_dataset(tmp_path)
+    path.write_text("\n")
+    with pytest.raises(InputError, match="found none"):
+        open_dataset(tmp_path)
+    path.write_text("S/selfie/a.jpg\n")
+    dataset = open_dataset(tmp_path)
+    with pytest.raises(InputError, match="folder of predictions"):
+        evaluate_now(tmp_path / "none", dataset)
+    with pytest.raises(InputError, match=r"\*\.obj"):
+        evaluate_now(tmp_path, dataset)
+
+
+def test_scan_needs_seven_landmarks(tmp_path):
+    (tmp_path / "imagepathstest.txt").write_text("S/selfie/a.jpg\n")
+    (tmp_path / "scans" / "S").mkdir(parents=True)
+    write_mesh(tmp_path / "scans/S/x.obj", Mesh(np.eye(3), np.array([[0, 1, 2]])))
+    write_pp(tmp_path / "scans_lmks_onlypp/S/x.pp", np.zeros((6, 3)))
+    with pytest.raises(InputError, match="7 landmarks, got 6"):
+        read_scan(open_dataset(tmp_path), "S")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no landmarks"), ("1 2 3\n", r"\(7, 3\)"), ("", r"\(7, 3\)"), ("a b c", "read")],
+)
+def test_unusable_prediction_landmarks(tmp_path, content, message):
+    folder = tmp_path / "S" / "selfie"
+    folder.mkdir(parents=True)
+    write_mesh(folder / "a.obj", Mesh(np.eye(3), np.array([[0, 1, 2]])))
+    if content is not None:
+        (folder / "a.txt").write_text(content)
+    with pytest.raises(ItemError, match=message):
+        find_prediction(tmp_path, NowImage("S/selfie/a.jpg", "S", "selfie", "a.jpg"))
