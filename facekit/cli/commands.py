@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from facekit.cli import doctor
+from facekit.cli import doctor, fit, landmarks, samples
 
 
 def register(app: typer.Typer) -> None:
     """Add every command to the root application."""
+    app.command("samples")(samples.samples)
+    app.command("fit")(fit.fit)
+    app.command("landmarks")(landmarks.landmarks)
     app.command("doctor")(doctor.doctor)

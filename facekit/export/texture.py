@@ -1,0 +1,161 @@
+"""A texture for the fitted face, projected from its photograph.
+
+Texels that the camera sees take the photograph's colour; hidden ones take their mirror partner's;
+what neither side shows takes the model's own albedo, brought to the photograph's brightness. The
+parts are blended by how directly the camera sees them, so that no seam shows.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy import ndimage, sparse
+
+from facekit.errors import InputError
+from facekit.geometry.cameras import project
+from facekit.geometry.mesh import vertex_normals
+from facekit.morphable.model import MorphableModel
+from facekit.render.rasterise import rasterise
+from facekit.render.shade import linear_to_srgb, srgb_to_linear
+from facekit.types import Camera
+
+# The z-buffer against which vertices are tested has about this many pixels a side.
+_VISIBILITY_SIDE = 320
+# A vertex this far behind the nearest surface is hidden (mm).
+_DEPTH_TOLERANCE = 3.0
+
+
+class _Atlas(NamedTuple):
+    """Linear map from vertices to texels that a chart covers, and where the others copy from."""
+
+    interpolation: sparse.csr_matrix
+    covered: np.ndarray
+    nearest: tuple[np.ndarray, np.ndarray]
+
+
+class TextureProjector:
+    """Projects photographs onto one model's uv atlas.
+
+    Args:
+        model: a model with uvs.
+        size: side of the square texture in pixels.
+
+    Raises:
+        InputError: the model has no uvs.
+    """
+
+    def __init__(self, model: MorphableModel, *, size: int = 1024) -> None:
+        if model.uvs is None or model.face_uvs is None:
+            raise InputError(f"model {model.name}: has no uvs, so no texture can be made")
+        self.model, self.size = model, size
+
+    @cached_property
+    def _atlas(self) -> _Atlas:
+        size, model = self.size, self.model
+        uvs = np.asarray(model.uvs, np.float64)
+        flat = np.stack(
+            [uvs[:, 0] * size - 0.5, (1 - uvs[:, 1]) * size - 0.5, np.ones(len(uvs))], axis=1
+        )
+        fragments = rasterise(flat, model.face_uvs, size, size, cull=False)
+        covered = fragments.triangle >= 0
+        triangle = fragments.triangle[covered]
+        columns = model.faces[triangle].ravel()
+        rows = np.repeat(np.arange(len(triangle)), 3)
+        weights = fragments.barycentric[covered].ravel()
+        shape = (len(triangle), model.num_vertices)
+        matrix = sparse.csr_matrix((weights.astype(np.float32), (rows, columns)), shape=shape)
+        # Texels outside the charts copy the nearest covered one, so that filtering at a chart's
+        # border finds skin and not background.
+        nearest = ndimage.distance_transform_edt(
+            ~covered, return_distances=False, return_indices=True
+        )
+        return _Atlas(matrix, covered, (nearest[0], nearest[1]))
+
+    @cached_property
+    def _partner(self) -> np.ndarray:
+        if self.model.mirror is not None:
+            return self.model.mirror
+        return np.arange(self.model.num_vertices)
+
+    def project(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
+        """Return the texture, (size, size, 3) uint8 sRGB, of a photograph.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            vertices: (V, 3) mm, head frame.
+            camera: head frame to ``image``.
+        """
+        points = project(camera, vertices).astype(np.float32)
+        weight = self._weights(points, vertices, camera)
+        partner = self._partner
+        # One product interpolates both sides' image positions and weights.
+        per_vertex = np.column_stack(
+            [points[:, :2], weight, points[partner, :2], weight[partner]]
+        )
+        texels = self._atlas.interpolation @ per_vertex
+        own = _sample(image, texels[:, 0], texels[:, 1])
+        mirrored = _sample(image, texels[:, 3], texels[:, 4])
+        own_weight, mirror_weight = texels[:, 2:3], texels[:, 5:6]
+        base = self._base(image, points, weight)
+        texture = mirror_weight * mirrored + (1 - mirror_weight) * base
+        texture = own_weight * own + (1 - own_weight) * texture
+        full = np.zeros((self.size, self.size, 3), np.uint8)
+        full[self._atlas.covered] = np.clip(texture + 0.5, 0, 255).astype(np.uint8)
+        return full[self._atlas.nearest]
+
+    def _weights(self, points: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
+        """How well the camera sees each vertex, (V,) float32 in [0, 1]."""
+        normals = vertex_normals(vertices, self.model.faces) @ camera.rotation.T
+        towards = vertices @ camera.rotation.T + camera.translation
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        facing = -np.einsum("vd,vd->v", normals, towards)
+        low, high = points[:, :2].min(0), points[:, :2].max(0)
+        scale = (_VISIBILITY_SIDE - 1) / max(float((high - low).max()), 1e-6)
+        small = points.copy()
+        small[:, :2] = (points[:, :2] - low) * scale
+        depth = rasterise(
+            small, self.model.faces, _VISIBILITY_SIDE, _VISIBILITY_SIDE, cull=True
+        ).depth(small, self.model.faces)
+        seen = np.zeros(len(points), bool)
+        column, row = np.rint(small[:, 0]).astype(int), np.rint(small[:, 1]).astype(int)
+        # The farthest of a pixel's neighbours: a vertex on an outline has background beside it.
+        reach = ndimage.maximum_filter(depth, size=3)
+        seen = points[:, 2] < reach[row, column] + _DEPTH_TOLERANCE
+        x, y = points[:, 0], points[:, 1]
+        inside = (x > 0) & (y > 0) & (x < camera.width - 1) & (y < camera.height - 1)
+        weight = np.clip((facing - 0.15) / 0.35, 0, 1) * (seen & inside)
+        return weight.astype(np.float32)
+
+    def _base(self, image: np.ndarray, points: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The model's albedo per texel at the photograph's brightness, sRGB in [0, 255]."""
+        albedo = self.model.albedo()
+        skin = weight > 0.5
+        if "skin" in self.model.regions:
+            skin &= self.model.regions["skin"]
+        gain = np.ones(3, np.float32)
+        if skin.sum() >= 50:
+            seen = srgb_to_linear(_sample(image, points[skin, 0], points[skin, 1]) / 255)
+            gain = np.median(seen, axis=0) / np.maximum(np.median(albedo[skin], axis=0), 1e-3)
+        colour = linear_to_srgb(np.clip(albedo * gain, 0, 1)).astype(np.float32) * 255
+        return self._atlas.interpolation @ colour
+
+
+def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear samples (N, 3) float32 of an image at pixel positions, borders repeated."""
+    # cv2.remap wants maps below 32768 on each side, so the list is folded.
+    count = len(x)
+    width = 1024
+    rows = -(-count // width)
+    maps = np.zeros((2, rows * width), np.float32)
+    maps[0, :count], maps[1, :count] = x, y
+    sampled = cv2.remap(
+        image,
+        maps[0].reshape(rows, width),
+        maps[1].reshape(rows, width),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return sampled.reshape(-1, 3)[:count].astype(np.float32)
