@@ -60,7 +60,7 @@ class TextureProjector:
             [uvs[:, 0] * size - 0.5, (1 - uvs[:, 1]) * size - 0.5, np.ones(len(uvs))], axis=1
         )
         fragments = rasterise(flat, model.face_uvs, size, size, cull=False)
-        covered = fragments.triangle >= 0
+        covered = fragments.covered
         triangle = fragments.triangle[covered]
         columns = model.faces[triangle].ravel()
         rows = np.repeat(np.arange(len(triangle)), 3)
@@ -116,10 +116,10 @@ class TextureProjector:
         scale = (_VISIBILITY_SIDE - 1) / max(float((high - low).max()), 1e-6)
         small = points.copy()
         small[:, :2] = (points[:, :2] - low) * scale
-        depth = rasterise(
-            small, self.model.faces, _VISIBILITY_SIDE, _VISIBILITY_SIDE, cull=True
-        ).depth(small, self.model.faces)
-        seen = np.zeros(len(points), bool)
+        fragments = rasterise(small, self.model.faces, _VISIBILITY_SIDE, _VISIBILITY_SIDE)
+        depth = np.where(
+            fragments.covered, fragments.depth(small, self.model.faces), np.float32(np.inf)
+        )
         column, row = np.rint(small[:, 0]).astype(int), np.rint(small[:, 1]).astype(int)
         # The farthest of a pixel's neighbours: a vertex on an outline has background beside it.
         reach = ndimage.maximum_filter(depth, size=3)

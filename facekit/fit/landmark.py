@@ -66,6 +66,7 @@ class LandmarkFit(NamedTuple):
         mahalanobis: (68,) residuals in their own deviations.
         rows: (68,) rows of the basis that the landmarks took.
         cost: the final cost.
+        log_noise: sum over landmarks of the log square root of their covariance's determinant.
         iterations: steps tried.
     """
 
@@ -79,6 +80,7 @@ class LandmarkFit(NamedTuple):
     mahalanobis: np.ndarray
     rows: np.ndarray
     cost: float
+    log_noise: float
     iterations: int
 
 
@@ -304,6 +306,7 @@ class _Problem:
             mahalanobis,
             rows,
             cost,
+            -float(np.linalg.slogdet(whiteners)[1][self.trust > 0].sum()),
             iterations,
         )
 
