@@ -1,0 +1,228 @@
+import json
+
+import numpy as np
+import pytest
+
+from facekit.errors import InputError, ItemError
+from facekit.evaluate.landmarks import (
+    SavedLandmarks,
+    evaluate_landmarks,
+    read_landmark_truth,
+)
+from facekit.io.images import write_image
+from facekit.io.landmark_files import write_landmarks
+from facekit.types import DetectedFace
+
+EXACT = {36: 18, 39: 22, 42: 23, 45: 27, 48: 87, 54: 93}
+
+
+def face(points, offset=0.0):
+    low, high = points.min(axis=0), points.max(axis=0)
+    return DetectedFace(np.array([*low, *(high - low)]), 0.9, ibug68=points + offset)
+
+
+def write_pts(path, points):
+    rows = "\n".join(f"{x} {y}" for x, y in np.asarray(points) + 1)
+    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{rows}\n}}\n")
+
+
+def points68(seed):
+    return np.random.default_rng(seed).uniform(20, 180, (68, 2))
+
+
+class Known:
+    """Returns prepared faces by file name."""
+
+    name = "known"
+    fingerprint = "known"
+
+    def __init__(self, faces):
+        self.faces = faces
+
+    def detect(self, image, *, path=None):
+        assert image.shape == (200, 200, 3)
+        result = self.faces[path.name]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+@pytest.fixture
+def frl(tmp_path):
+    """Three images in the layout of the Face Research Lab London set."""
+    names = ["a.png", "b.png", "c.png"]
+    table = np.random.default_rng(0).uniform(20, 180, (3, 189, 2)).astype(np.float32)
+    table[:, 18], table[:, 27] = [50, 80], [150, 80]
+    np.savez(tmp_path / "landmarks.npz", points=table, names=np.array(names))
+    (tmp_path / "frl189_to_ibug68.json").write_text(
+        json.dumps({"exact": {str(k): v for k, v in EXACT.items()}, "approximate": {"17": 71}})
+    )
+    for name in names:
+        write_image(tmp_path / "images" / name, np.zeros((200, 200, 3), np.uint8))
+    truth = {}
+    for name, row in zip(names, table, strict=True):
+        points = points68(1)
+        for ibug, own in EXACT.items():
+            points[ibug] = row[own]
+        truth[name] = points
+    return tmp_path, truth
+
+
+def test_frl_scores_the_exact_twins_only(frl):
+    folder, truth = frl
+    read = read_landmark_truth(folder)
+    assert read.ibug68 == tuple(sorted(EXACT))
+    assert read.points.shape == (3, 6, 2)
+    np.testing.assert_allclose(read.eye_distance, 100)
+    document = evaluate_landmarks(
+        read, Known({name: [face(p, [3.0, 4.0])] for name, p in truth.items()})
+    )
+    metrics = document["metrics"]
+    assert metrics["mean"] == pytest.approx(5.0)
+    assert metrics["median"] == pytest.approx(5.0)
+    assert (metrics["count"], metrics["missing"], metrics["failure_percent"]) == (3, 0, 0)
+    assert metrics["auc"] == pytest.approx(0.5)
+    assert document["per_point"]["48"] == pytest.approx(5.0)
+    json.dumps(document, allow_nan=False)
+
+
+def test_misses_and_unreadable_images_are_counted(frl):
+    folder, truth = frl
+    (folder / "images" / "c.png").write_bytes(b"no image")
+    read = read_landmark_truth(folder)
+    seen = []
+    document = evaluate_landmarks(
+        read,
+        Known({"a.png": [face(truth["a.png"], [1.0, 0])], "b.png": []}),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert document["metrics"]["missing"] == 2
+    assert document["metrics"]["mean"] == pytest.approx(1.0)
+    assert document["metrics"]["failure_percent"] == pytest.approx(200 / 3)
+    assert [i["missing"] for i in document["items"]] == [False, True, True]
+    assert document["items"][1]["error"] == "no face was found"
+    assert "c.png" in document["items"][2]["error"]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    boxes = Known(
+        {name: [DetectedFace(np.array([0, 0, 9, 9.0]), 1.0)] for name in ("a.png", "b.png")}
+    )
+    document = evaluate_landmarks(read, boxes)
+    assert document["metrics"]["mean"] is None
+    assert "no 68 landmarks" in document["items"][0]["error"]
+    json.dumps(document, allow_nan=False)
+
+
+def test_a_detector_that_fails_on_an_image_is_a_miss(frl):
+    folder, truth = frl
+    prepared = {name: [face(p)] for name, p in truth.items()}
+    prepared["b.png"] = ItemError("too dark")
+    document = evaluate_landmarks(read_landmark_truth(folder), Known(prepared))
+    assert document["items"][1]["error"] == "too dark"
+    assert document["metrics"]["count"] == 2
+
+
+def test_the_face_nearest_to_the_truth_is_scored(frl):
+    folder, truth = frl
+    faces = {
+        name: [face(points + 500), face(points, [1.0, 0]), face(points - 400)]
+        for name, points in truth.items()
+    }
+    document = evaluate_landmarks(read_landmark_truth(folder), Known(faces))
+    assert document["metrics"]["mean"] == pytest.approx(1.0)
+
+
+def test_sidecars_of_both_kinds(tmp_path):
+    blank = np.zeros((200, 200, 3), np.uint8)
+    truth = {}
+    for seed, name in enumerate(("a.png", "sub/b.png", "c.png", "d.png")):
+        write_image(tmp_path / name, blank)
+        truth[name] = points68(seed)
+    write_pts(tmp_path / "a.pts", truth["a.png"])
+    write_landmarks(
+        tmp_path / "sub" / "b.json",
+        [face(truth["sub/b.png"])],
+        image="b.png",
+        width=200,
+        height=200,
+    )
+    write_landmarks(tmp_path / "c.json", [], image="c.png", width=200, height=200)
+    read = read_landmark_truth(tmp_path)
+    assert [p.name for p in read.images] == ["a.png", "b.png"]
+    np.testing.assert_allclose(read.points[0], truth["a.png"], atol=1e-5)
+    np.testing.assert_allclose(read.points[1], truth["sub/b.png"], atol=1e-3)
+    assert read.ibug68 == tuple(range(68))
+    assert read.beside_images
+    expected = np.linalg.norm(truth["a.png"][36] - truth["a.png"][45])
+    assert read.eye_distance[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_truth_beside_images_is_not_scored_against_itself(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((200, 200, 3), np.uint8))
+    write_pts(tmp_path / "a.pts", points68(0))
+    detector = Known({"a.png": [face(points68(0))]})
+    read = read_landmark_truth(tmp_path)
+    assert evaluate_landmarks(read, detector)["metrics"]["count"] == 1
+    for name in ("files", "auto"):
+        detector.name = name
+        with pytest.raises(InputError, match="beside the images"):
+            evaluate_landmarks(read, detector)
+
+
+def test_simulated_folder(tmp_path):
+    (tmp_path / "truth").mkdir()
+    for seed, name in enumerate(("a", "b")):
+        write_image(tmp_path / "images" / f"{name}.png", np.zeros((200, 200, 3), np.uint8))
+        np.savez(tmp_path / "truth" / f"{name}.npz", landmarks_2d=points68(seed), now7=np.eye(3))
+    read = read_landmark_truth(tmp_path)
+    assert [p.name for p in read.images] == ["a.png", "b.png"]
+    np.testing.assert_allclose(read.points[1], points68(1))
+    assert not read.beside_images
+
+
+def test_saved_predictions(frl, tmp_path):
+    folder, truth = frl
+    saved = tmp_path / "saved"
+    for name in ("a.png", "b.png"):
+        write_landmarks(
+            saved / f"{name[0]}.json", [face(truth[name])], image=name, width=200, height=200
+        )
+    document = evaluate_landmarks(read_landmark_truth(folder), SavedLandmarks(saved))
+    assert document["metrics"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert document["metrics"]["missing"] == 1
+    with pytest.raises(InputError, match="folder of landmark files"):
+        SavedLandmarks(tmp_path / "none")
+    with pytest.raises(ItemError, match="path"):
+        SavedLandmarks(saved).detect(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_folder_rejections(frl, tmp_path):
+    with pytest.raises(InputError, match="found none"):
+        read_landmark_truth(tmp_path / "none")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="found neither"):
+        read_landmark_truth(empty)
+    write_image(empty / "a.png", np.zeros((9, 9, 3), np.uint8))
+    write_pts(empty / "a.pts", np.zeros((5, 2)))
+    with pytest.raises(InputError, match="found neither"):
+        read_landmark_truth(empty)
+    write_pts(empty / "a.pts", np.zeros((6, 2)))
+    with pytest.raises(InputError, match="5, 68 or 478"):
+        read_landmark_truth(empty)
+    write_pts(empty / "a.pts", np.zeros((68, 2)))
+    with pytest.raises(InputError, match="eye corners"):
+        read_landmark_truth(empty)
+    folder = frl[0]
+    (folder / "frl189_to_ibug68.json").write_text('{"exact": {"36": 18}}')
+    with pytest.raises(InputError, match="36 and 45"):
+        read_landmark_truth(folder)
+    (folder / "frl189_to_ibug68.json").unlink()
+    with pytest.raises(InputError, match="frl189_to_ibug68"):
+        read_landmark_truth(folder)
+
+
+def test_validation_faces(data_folder):
+    read = read_landmark_truth(data_folder / "validation_faces")
+    assert read.points.shape == (40, 9, 2)
+    assert all(path.is_file() for path in read.images)
+    assert (read.eye_distance > 50).all()
