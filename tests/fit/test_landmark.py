@@ -148,7 +148,14 @@ def test_a_free_focal_length_is_recovered_where_perspective_shows():
     points, _, _ = observe(np.zeros(8), MODEL.expression_mean, translation=(0, 0, 260))
     wrong = INTRINSICS.copy()
     wrong[[0, 1], [0, 1]] = 1500
-    config = LandmarkFitConfig(discrepancy_mm=0.005, label_noise_px=0.01, log_focal_std=1.0)
+    config = LandmarkFitConfig(
+        discrepancy_mm=0.05,
+        discrepancy_length_mm=0,
+        label_noise_px=0.01,
+        log_focal_std=1.0,
+        max_iterations=200,
+        tolerance=1e-9,
+    )
     fit = fit_landmarks(certain(BASIS), MODEL, points, intrinsics=wrong, config=config)
     assert fit.focal == pytest.approx(1200, rel=0.05)
 
