@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -34,6 +35,17 @@ def set_num_threads(count: int | None) -> None:
     """Fix the number of threads for this process; None goes back to the default."""
     global _requested
     _requested = None if count is None else max(1, int(count))
+
+
+@contextmanager
+def limit_threads(count: int | None) -> Iterator[None]:
+    """Fix the number of threads inside a ``with`` block; None takes the default there."""
+    before = _requested
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 def run_ranges(kernel: Callable[[int, int], None], size: int, *, min_chunk: int = 1) -> None:

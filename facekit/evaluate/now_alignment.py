@@ -147,7 +147,8 @@ def refine(
     if not len(scan):
         raise InputError("refine: expected scan points, got none; are the landmarks on the scan?")
     order = spatial_order(scan)
-    problem = _Problem(np.ascontiguousarray(scan[order], np.float64), build_tree(vertices, faces))
+    # Indexing copies, so the kernel's arrays are contiguous and writable whatever came in.
+    problem = _Problem(scan.astype(np.float64)[order], build_tree(vertices, faces))
 
     def evaluate(parameters: np.ndarray) -> NormalEquations:
         full = parameters if with_scale else np.concatenate([[1.0], parameters])
@@ -239,7 +240,21 @@ def _right_jacobian(rotvec: np.ndarray) -> np.ndarray:
     return np.eye(3) - first * cross + second * cross @ cross
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(
+    numba.types.void(
+        numba.types.float64[:, ::1],
+        numba.types.float64[:, ::1],
+        numba.types.float64[:, ::1],
+        numba.types.float64[::1],
+        numba.types.int32[::1],
+        numba.types.float64[::1],
+        numba.types.float64[:, ::1],
+        numba.types.int64,
+        numba.types.int64,
+    ),
+    nogil=True,
+    cache=True,
+)
 def _accumulate(boxes, triangles, points, pose, slots, distances, sums, start_block, stop_block):
     """Distances of blocks of points, and the sums of row^T row, row^T d and d^2 of each block."""
     nodes = np.empty(64, dtype=np.int32)

@@ -1,0 +1,149 @@
+"""``facekit eval``: benchmarks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facekit.cli import options as opt
+from facekit.cli.output import out
+
+app = typer.Typer(help="Benchmarks.", no_args_is_help=True, rich_markup_mode=None)
+
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for the report and the curve.", metavar="DIR"),
+]
+_COLUMNS = ("median", "mean", "std", "count", "missing")
+
+
+@app.command("now")
+def now(
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder SUBJECT/CHALLENGE/ with STEM.obj and STEM.npy, or results of fit.",
+            metavar="PREDICTIONS",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="The NoW benchmark's folder with scans.", metavar="DIR")
+    ],
+    unit: Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")] = opt.Unit.MM,
+    metrical: Annotated[
+        bool, typer.Option("--metrical", help="Hold the prediction's own scale.")
+    ] = False,
+    reference_quirks: Annotated[
+        bool,
+        typer.Option(
+            "--reference-quirks", help="Start the metrical refinement where the reference does."
+        ),
+    ] = False,
+    split: Annotated[
+        str, typer.Option(help="validation or test; default: the list that is there.")
+    ] = "",
+    output: ReportFolder = None,
+    as_json: opt.Json = False,
+) -> int:
+    """Score neutral faces against the NoW benchmark's scans, by its own protocol, in mm.
+
+    Missing predictions are counted and, as in the benchmark, do not change the numbers.
+
+    Example: facekit eval now out --data NoW_Dataset --json
+    """
+    from facekit.evaluate.now import NowOptions
+    from facekit.evaluate.now_dataset import evaluate_now, open_dataset
+    from facekit.evaluate.reports import write_report
+
+    start = time.monotonic()
+    options = NowOptions(metrical=metrical, unit=unit.value, reference_quirks=reference_quirks)
+    dataset = open_dataset(data, split=split or None)
+    with out.progress("now") as progress:
+        result = evaluate_now(predictions, dataset, options=options, progress=progress)
+    document = result.document
+    for item in document["items"]:
+        if item["missing"]:
+            out.warn(f"{item['image']}: {item['error']}")
+    if output is not None:
+        distances = [item.distances for item in result.items if item.distances is not None]
+        write_report(output, document, distances=distances)
+    _print(document, as_json, {"all": document["metrics"], **document["groups"]}, "mm")
+    return _finish(document["metrics"], "images", start, output)
+
+
+@app.command("landmarks")
+def landmarks(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images with known points: landmarks.npz, truth/, or files beside them.",
+            metavar="DIR",
+        ),
+    ],
+    source: Annotated[
+        opt.LandmarkSource, typer.Option("--landmarks", help="Detector to score.")
+    ] = opt.LandmarkSource.BUILTIN,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score what 'facekit landmarks -o' wrote instead.", metavar="DIR"),
+    ] = None,
+    output: ReportFolder = None,
+    allow_download: opt.AllowDownload = False,
+    as_json: opt.Json = False,
+) -> int:
+    """Score landmarks against known points, in percent of the outer-eye distance.
+
+    An image without a face counts as a miss and as a failure (over 10 %).
+
+    Example: facekit eval landmarks validation_faces --landmarks builtin --json
+    """
+    from facekit.detect import open_detector
+    from facekit.evaluate.landmarks import SavedLandmarks, evaluate_landmarks, read_landmark_truth
+    from facekit.evaluate.reports import write_report
+
+    start = time.monotonic()
+    truth = read_landmark_truth(folder)
+    detector: Any = (
+        SavedLandmarks(predictions)
+        if predictions is not None
+        else open_detector(source.value, allow_download=allow_download)
+    )
+    with out.progress("landmarks") as progress:
+        document = evaluate_landmarks(truth, detector, progress=progress)
+    for item in document["items"]:
+        if item["missing"]:
+            out.warn(f"{item['image']}: {item['error']}")
+    if output is not None:
+        write_report(output, document)
+    metrics = document["metrics"]
+    if as_json:
+        out.json(document)
+    else:
+        headers = [*_COLUMNS, "failures %", "auc"]
+        row = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
+        out.table(headers, [[_cell(v) for v in row]])
+    return _finish(metrics, "images", start, output)
+
+
+def _print(
+    document: dict[str, Any], as_json: bool, rows: dict[str, dict[str, Any]], unit: str
+) -> None:
+    if as_json:
+        out.json(document)
+        return
+    headers = [unit, *_COLUMNS]
+    out.table(headers, [[name, *(_cell(v[c]) for c in _COLUMNS)] for name, v in rows.items()])
+
+
+def _cell(value: object) -> object:
+    return "-" if value is None else value
+
+
+def _finish(metrics: dict[str, Any], noun: str, start: float, output: Path | None) -> int:
+    where = f" -> {output}" if output is not None else ""
+    missing = f", {metrics['missing']} missing" if metrics["missing"] else ""
+    out.info(f"{metrics['count']} {noun}{missing} in {time.monotonic() - start:.1f} s{where}")
+    return 5 if metrics["missing"] else 0
