@@ -77,9 +77,10 @@ def _asset_check() -> Check:
 
     fix = "pip install --force-reinstall facekit"
     try:
-        found = builtin.verify_assets()
+        shipped = [builtin.asset(entry.name) for entry in builtin.list_assets()]
     except FacekitError as error:
         return Check("assets", False, True, str(error), fix)
+    found = ", ".join(f"{entry.name} {entry.version}" for entry in shipped)
     return Check("assets", True, True, found, fix)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit import threads
-from facekit.detect import Detector, open_detector
+from facekit.detect.registry import Detector, open_detector
 from facekit.errors import FacekitError, ItemError
 from facekit.export import report
 from facekit.export.face import FILES, FaceWriter
