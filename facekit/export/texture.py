@@ -92,9 +92,7 @@ class TextureProjector:
         weight = self._weights(points, vertices, camera)
         partner = self._partner
         # One product interpolates both sides' image positions and weights.
-        per_vertex = np.column_stack(
-            [points[:, :2], weight, points[partner, :2], weight[partner]]
-        )
+        per_vertex = np.column_stack([points[:, :2], weight, points[partner, :2], weight[partner]])
         texels = self._atlas.interpolation @ per_vertex
         own = _sample(image, texels[:, 0], texels[:, 1])
         mirrored = _sample(image, texels[:, 3], texels[:, 4])
