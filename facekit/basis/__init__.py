@@ -1,0 +1,1 @@
+"""Building morphable models: template, registered heads, statistics."""
