@@ -29,8 +29,21 @@ MEAN_FACE = "mean_face"
 # Modes of the controls' projections besides all of them.
 PROJECTION_MODES = 40
 
-Predict = Callable[[np.ndarray], NowPrediction | None]
-Render = Callable[[int, float], np.ndarray]
+
+class Picture(NamedTuple):
+    """A rendered head.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        ibug68: (68, 2) true landmarks in its pixels, or None; only oracles may look at them.
+    """
+
+    image: np.ndarray
+    ibug68: np.ndarray | None = None
+
+
+Predict = Callable[[Picture], NowPrediction | None]
+Render = Callable[[int, float], Picture]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +149,7 @@ def score_heads(
     Args:
         heads: the truth.
         model: the model of the controls.
-        render: picture (H, W, 3) uint8 of (head, yaw in degrees).
+        render: the picture of (head, yaw in degrees).
         methods: each takes a picture and returns its predicted neutral shape, or None (or
             raises ItemError) when it found no face. Predictions in the model's topology also
             get ``corresponded_mean``: the mean error against corresponding points, mm.
@@ -244,7 +257,7 @@ def _largest(coefficients: np.ndarray) -> float:
 
 
 def _predict_and_score(
-    predict: Predict, picture: np.ndarray, scan: np.ndarray, landmarks: np.ndarray
+    predict: Predict, picture: Picture, scan: np.ndarray, landmarks: np.ndarray
 ) -> tuple[NowPrediction | None, np.ndarray | None, dict[str, Any]]:
     try:
         prediction = predict(picture)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from facekit import threads
-from facekit.errors import MissingDependencyError, UsageError
+from facekit.errors import FacekitError, UsageError
 
 SCHEMA = "facekit.eval/1"
 _PACKAGES = ("numpy", "scipy", "numba", "onnxruntime", "opencv-python-headless")
@@ -87,13 +87,13 @@ def measure(
     Args:
         cases: what to run.
         rounds: samples of each.
-        strict: raise when a case cannot be prepared because something is not installed;
-            otherwise it is listed in ``unavailable`` with the reason.
+        strict: raise when a case cannot be prepared because a model, network or package is
+            missing or damaged; otherwise it is listed in ``unavailable`` with the reason.
         progress: called with rounds done and their number.
         clock: seconds; tests give their own.
 
     Raises:
-        MissingDependencyError: ``strict`` and a model, asset or package is missing.
+        FacekitError: ``strict`` and a case cannot be prepared.
         UsageError: fewer than one round.
     """
     if rounds < 1:
@@ -104,7 +104,7 @@ def measure(
         with threads.limit_threads(case.threads or None):
             try:
                 work = case.prepare()
-            except MissingDependencyError as error:
+            except FacekitError as error:
                 if strict:
                     raise
                 unavailable[case.key] = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from facekit.checks import check_array
 from facekit.errors import InputError
 
 
-class ErrorSummary(NamedTuple):
+@dataclass(frozen=True)
+class ErrorSummary:
     """Median, mean and population standard deviation (ddof 0) of ``count`` values.
 
     The three are NaN when ``count`` is 0.

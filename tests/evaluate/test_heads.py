@@ -7,6 +7,7 @@ from toy import toy_model
 from facekit.errors import InputError, ItemError
 from facekit.evaluate.heads import (
     HeadSet,
+    Picture,
     choose_heads,
     heads_report,
     model_prediction,
@@ -37,14 +38,14 @@ def bench():
     model, heads, identity = make_heads()
 
     def render(head, yaw):
-        return np.full((2, 2, 3), head + 100 * (yaw > 0), np.uint8)
+        return Picture(np.full((2, 2, 3), head + 100 * (yaw > 0), np.uint8))
 
     def good(picture):
-        head = int(picture[0, 0, 0]) % 100
+        head = int(picture.image[0, 0, 0]) % 100
         return model_prediction(model, model.shape(0.8 * identity[head]))
 
     def half(picture):
-        if picture[0, 0, 0] >= 100:
+        if picture.image[0, 0, 0] >= 100:
             return None
         return good(picture)
 

@@ -1,0 +1,205 @@
+"""What ``facekit eval speed`` measures, by key."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from facekit.detect.builtin import BuiltinDetector
+from facekit.detect.faces import dense_crop
+from facekit.errors import ItemError
+from facekit.evaluate.heads import model_prediction
+from facekit.evaluate.now import NowPrediction, score_scan
+from facekit.evaluate.speed import SpeedCase, Work
+from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
+from facekit.fit.landmark_basis import build_landmark_basis
+from facekit.fit.photo import FaceFitter
+from facekit.geometry.cameras import intrinsics_from_fov, project
+from facekit.geometry.mesh import loop_subdivide
+from facekit.geometry.rotations import HEAD_TO_CAMERA
+from facekit.io.images import write_image
+from facekit.morphable.builtin import load_builtin
+from facekit.morphable.model import MorphableModel
+from facekit.render.rasterise import Workspace, rasterise
+from facekit.types import Camera
+
+# As many cropped vertices as one scan of the NoW benchmark has.
+SCAN_POINTS = 98_000
+_SCAN_RADIUS_MM = 80.0
+
+
+def default_cases() -> list[SpeedCase]:
+    """Return every case of the built-in model and networks, in the order of a photo's way."""
+    return [
+        SpeedCase(
+            "detect.1t", "boxes and five points in one 512 x 512 photograph", _detect, calls=2
+        ),
+        SpeedCase("landmarks.1t", "478 points of one face, two passes", _landmarks, calls=5),
+        SpeedCase("lm68.1t", "the landmark fit of one face to 68 points", _landmark_fit, calls=5),
+        SpeedCase(
+            "fit.default",
+            "boxes, landmarks and the whole fit of one face in a 512 x 512 photograph, in memory",
+            _fit,
+            threads=0,
+        ),
+        SpeedCase(
+            "rasterise.224.1t",
+            "triangle and barycentrics of each pixel, built-in model, 224 x 224",
+            _rasterise,
+            calls=50,
+        ),
+        SpeedCase(
+            "now.scan",
+            f"one NoW scan of {SCAN_POINTS} cropped vertices: crop, refinement, distances",
+            _now_scan,
+            threads=0,
+            warm_up=1,
+            rounds=10,
+        ),
+        SpeedCase("help.import", "facekit --help in a new process", _help, warm_up=1, rounds=10),
+        SpeedCase(
+            "fit.cold",
+            "facekit fit of one photograph in a new process, every kernel compiled",
+            _fit_cold,
+            threads=0,
+            warm_up=0,
+            rounds=1,
+            on_request=True,
+        ),
+    ]
+
+
+def synthetic_scan(
+    model: MorphableModel, *, points: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, NowPrediction]:
+    """Make a scan and a prediction of known difference from a model.
+
+    Returns:
+        ``(vertices, landmarks, prediction)``: exactly ``points`` scan vertices inside NoW's crop
+        of a random head with 0.3 mm of noise, its seven landmarks, and the model's mean.
+    """
+    generator = np.random.default_rng(seed)
+    head = model.shape(generator.normal(size=model.num_identity).clip(-2, 2))
+    landmarks = model.landmark_points("now7", head)
+    centre = landmarks[4] + 0.3 * (landmarks[1:3].mean(axis=0) - landmarks[4])
+    # Every crop of a face is larger than this ball about its centre.
+    near = np.linalg.norm(head[model.faces].mean(axis=1) - centre, axis=1) < _SCAN_RADIUS_MM
+    fine = loop_subdivide(head, model.faces[near], steps=3).apply(head).astype(np.float64)
+    candidates = fine[np.linalg.norm(fine - centre, axis=1) < _SCAN_RADIUS_MM]
+    rows = np.linspace(0, len(candidates), points, endpoint=False).astype(int)
+    scan = candidates[rows]
+    scan = scan + generator.normal(scale=0.3, size=scan.shape)
+    return scan, landmarks, model_prediction(model, model.mean)
+
+
+def _detect() -> Work:
+    detector, image = BuiltinDetector(), _photograph()
+    return lambda: detector.boxes(image)
+
+
+def _landmarks() -> Work:
+    detector, image = BuiltinDetector(), _photograph()
+    crop = dense_crop(_dense_points(detector, image), size=128)
+
+    def work() -> None:
+        points = detector.landmarks(image, [crop])[0]
+        detector.landmarks(image, [dense_crop(points[0], size=128)])
+
+    return work
+
+
+def _landmark_fit() -> Work:
+    model = load_builtin()
+    basis = build_landmark_basis(model)
+    config = LandmarkFitConfig()
+    camera = _portrait_camera(model, 512)
+    points = project(camera, model.landmark_points("ibug68", model.shape()))[:, :2]
+    noise = np.random.default_rng(0).normal(scale=1.5, size=points.shape)
+
+    def work() -> None:
+        fit_landmarks(basis, model, points + noise, intrinsics=camera.intrinsics, config=config)
+
+    return work
+
+
+def _fit() -> Work:
+    detector, image = BuiltinDetector(), _photograph()
+    fitter = FaceFitter(load_builtin(), LandmarkFitConfig())
+
+    def work() -> None:
+        fitter.fit(image, detector.detect(image)[0])
+
+    if not detector.detect(image):
+        raise ItemError("speed: the detector finds no face in the sample photograph")
+    return work
+
+
+def _rasterise() -> Work:
+    model = load_builtin()
+    points = project(_portrait_camera(model, 224), model.mean)
+    workspace = Workspace()
+    return lambda: rasterise(points, model.faces, 224, 224, workspace=workspace)
+
+
+def _now_scan() -> Work:
+    scan, landmarks, prediction = synthetic_scan(load_builtin(), points=SCAN_POINTS)
+    return lambda: score_scan(scan, landmarks, prediction)
+
+
+def _help() -> Work:
+    return lambda: _run([sys.executable, "-m", "facekit", "--help"], {})
+
+
+def _fit_cold() -> Work:
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_image(folder / "photo.png", _photograph())
+            arguments = ["fit", str(folder / "photo.png"), "-o", str(folder / "out")]
+            _run(
+                [sys.executable, "-m", "facekit", *arguments],
+                {"NUMBA_CACHE_DIR": str(folder / "cache")},
+            )
+
+    return work
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ItemError(f"speed: {' '.join(command[1:4])} ended with {done.returncode}: {last[0]}")
+
+
+@cache
+def _photograph() -> np.ndarray:
+    """The public-domain portrait that scikit-image ships, 512 x 512."""
+    from skimage import data
+
+    return np.ascontiguousarray(data.astronaut())
+
+
+def _dense_points(detector: BuiltinDetector, image: np.ndarray) -> np.ndarray:
+    faces = detector.detect(image)
+    if not faces or faces[0].dense478 is None:
+        raise ItemError("speed: the detector finds no face in the sample photograph")
+    return faces[0].dense478
+
+
+def _portrait_camera(model: MorphableModel, size: int) -> Camera:
+    """A frontal camera that sees the whole head with a margin of a tenth."""
+    low, high = model.mean.min(axis=0), model.mean.max(axis=0)
+    fov_deg = 25.0
+    distance = 1.1 * float((high - low)[:2].max()) / 2 / np.tan(np.radians(fov_deg) / 2)
+    middle = (low + high) / 2
+    translation = np.array([0, 0, distance + (high - low)[2] / 2]) - HEAD_TO_CAMERA @ middle
+    intrinsics = intrinsics_from_fov(size, size, fov_deg)
+    return Camera(intrinsics, HEAD_TO_CAMERA, translation, size, size)
