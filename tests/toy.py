@@ -88,9 +88,7 @@ def toy_model(num_identity=8, num_expression=4):
         np.stack([4 * x, zero, zero], 1),
         np.stack([zero, 5 * y, zero], 1),
         np.stack([zero, zero, 4 * z], 1),
-        np.stack(
-            [zero, zero, 5 * np.exp(-((x / 0.25) ** 2 + ((y + 0.1) / 0.3) ** 2)) * (z > 0)], 1
-        ),
+        np.stack([zero, zero, 5 * nose], 1),
         np.stack([2 * x * y, zero, 2 * y * z], 1),
         np.stack([2 * x * np.abs(x), zero, zero], 1),
         np.stack([zero, 3 * y * y, zero], 1),

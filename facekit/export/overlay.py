@@ -43,9 +43,16 @@ def face_panels(
     close = _crop_camera(camera, corner, side)
     drawn = model.faces[region[model.faces].all(1)]
     clay, covered = _clay(vertices, model.faces, close, drawn)
-    # The photograph shows through, so that eyes, brows and lips can be compared.
-    over = np.where(covered[..., None], _OPACITY * clay + (1 - _OPACITY) * large, large)
-    turned, hit = _clay(vertices, model.faces, _side_view(vertices[region], camera), model.faces)
+    # The photograph shows through, so that eyes, brows and lips can be compared; a soft border
+    # keeps the region's edge from looking like a feature of the face.
+    border = PANEL * _SAMPLES // 80
+    inside = cv2.erode(covered.astype(np.float32), np.ones((border, border), np.uint8))
+    opacity = _OPACITY * cv2.blur(inside, (border, border))[..., None]
+    over = np.where(covered[..., None], opacity * clay + (1 - opacity) * large, large)
+    head = region.copy()
+    for name in ("ears", "scalp"):
+        head |= model.regions.get(name, False)
+    turned, hit = _clay(vertices, model.faces, _side_view(vertices[head], camera), model.faces)
     turned = np.where(hit[..., None], turned, np.float32(255 * _BACKGROUND))
     panels = [crop, *(_average(picture) for picture in (over, turned))]
     return np.ascontiguousarray(np.concatenate(panels, axis=1))
@@ -93,9 +100,10 @@ def _side_view(points: np.ndarray, camera: Camera) -> Camera:
     frontal = HEAD_TO_CAMERA @ camera.rotation
     turn = -_TURN if frontal[0, 2] > 0 else _TURN
     rotation = HEAD_TO_CAMERA @ euler_to_matrix(turn, 0, 0)
-    centre = rotation @ ((points.min(0) + points.max(0)) / 2)
+    seen = points @ rotation.T
+    centre = (seen.min(0) + seen.max(0)) / 2
     distance = 900.0
-    extent = 1.75 * float(np.ptp(points[:, 1]))
+    extent = 1.3 * float(np.ptp(points[:, 1]))
     focal = size * distance / extent
     K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1]])
     return Camera(K, rotation, np.array([0, 0, distance]) - centre, size, size)
