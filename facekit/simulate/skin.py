@@ -1,0 +1,333 @@
+"""Procedural skin: tone, redness, spots and pores, with painted brows, lips and eyelids.
+
+Everything is a function of the place on the neutral head, brought to a standard head (outer eye
+corners 90 mm apart, origin between them), and is steered by the 68 landmarks: it works on any
+mesh and is no model's albedo. Colours are linear RGB albedo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facekit.render.shade import srgb_to_linear
+from facekit.simulate.curves import curve_distance, smooth_curve, smoothstep
+from facekit.simulate.noise import solid_noise, solid_noise_gradient
+
+# Linear RGB of skin against the individual typology angle (ITA, degrees): published ranges of
+# skin colour in CIELAB (a* 6-14, b* 12-22) at each angle's lightness.
+_TONE_ITA = np.array([-75.0, -50, -30, 10, 28, 41, 55, 72])
+_TONE_LAB = np.array(
+    [
+        [27, 8, 10],
+        [33, 10.5, 13.5],
+        [40, 12, 17],
+        [53, 13, 20.5],
+        [60, 12.5, 20],
+        [65.5, 11.5, 18],
+        [71, 10.5, 15.5],
+        [77, 8.5, 11.5],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SkinStyle:
+    """One person's skin, brows and lips.
+
+    Attributes:
+        seed: seed of the solid noise.
+        ita_deg: individual typology angle: above 55 very light, below -30 dark.
+        warmth: shift of b* in CIELAB; redness: strength of the red zones, 1 typical.
+        mottle, freckles, pores: strengths, 1 typical, 0 none.
+        gloss: strength of the highlight, 1 typical.
+        brow_colour: (3,) linear RGB; brow_density, brow_width: 1 typical.
+        lip_tint: (3,) factors on the skin's own colour.
+        beard: 0 none to 1 full; beard_colour: (3,).
+        shadow_under_eyes: 0 to 1; lashes: 0 to 1.
+    """
+
+    seed: int
+    ita_deg: float
+    warmth: float
+    redness: float
+    mottle: float
+    freckles: float
+    pores: float
+    gloss: float
+    brow_colour: tuple[float, float, float]
+    brow_density: float
+    brow_width: float
+    lip_tint: tuple[float, float, float]
+    beard: float
+    beard_colour: tuple[float, float, float]
+    shadow_under_eyes: float
+    lashes: float
+
+    @property
+    def tone(self) -> np.ndarray:
+        """(3,) linear RGB of the bare skin."""
+        return tone_of_ita(self.ita_deg, self.warmth)
+
+
+def tone_of_ita(ita_deg: float, warmth: float = 0.0) -> np.ndarray:
+    """Return the linear RGB (3,) of skin with an individual typology angle in degrees.
+
+    The angle is ``atan((L* - 50) / b*)``; lightness and hue follow a table of typical skin.
+
+    Source: Chardon, Cretois, Hourseau, Skin colour typology and suntanning pathways, 1991.
+    """
+    lab = np.array([np.interp(ita_deg, _TONE_ITA, column) for column in _TONE_LAB.T])
+    lab[2] = max(lab[2] + warmth, 2.0)
+    return lab_to_linear(lab)
+
+
+def lab_to_linear(lab: np.ndarray) -> np.ndarray:
+    """Return linear sRGB (3,) of CIELAB (D65), clipped to [0.002, 1]."""
+    f_y = (lab[0] + 16) / 116
+    f = np.array([f_y + lab[1] / 500, f_y, f_y - lab[2] / 200])
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
+    xyz *= [0.95047, 1.0, 1.08883]
+    matrix = np.array(
+        [
+            [3.2404542, -1.5371385, -0.4985314],
+            [-0.9692660, 1.8760108, 0.0415560],
+            [0.0556434, -0.2040259, 1.0572252],
+        ]
+    )
+    return np.clip(matrix @ xyz, 0.002, 1)
+
+
+def random_skin(rng: np.random.Generator, *, hair_colour: np.ndarray) -> SkinStyle:
+    """Draw a person's skin: tones from very dark to very light, equally likely over the angle."""
+    ita = float(rng.uniform(-68, 68))
+    light = (ita + 68) / 136
+    lipstick = rng.random() < 0.25
+    if lipstick:
+        tint = np.array([1.05, 0.32, 0.36]) * rng.uniform(0.7, 1.15, 3)
+    else:
+        tint = np.array([0.98, 0.66, 0.68]) + rng.uniform(-0.1, 0.1, 3)
+    beard = float(rng.choice([0, 0, 0, 0.25, 0.5, 0.9], p=[0.3, 0.15, 0.15, 0.2, 0.1, 0.1]))
+    hair = tuple(float(c) for c in np.clip(hair_colour * rng.uniform(0.5, 1.1), 0.004, 0.4))
+    return SkinStyle(
+        seed=int(rng.integers(1 << 30)),
+        ita_deg=ita,
+        warmth=float(rng.normal(0, 2)),
+        redness=float(rng.uniform(0.4, 1.5)),
+        mottle=float(rng.uniform(0.5, 1.6)),
+        freckles=float(max(0, rng.normal(-0.4, 0.8)) * (0.3 + light)),
+        pores=float(rng.uniform(0.4, 1.3)),
+        gloss=float(rng.uniform(0.35, 1.5)),
+        brow_colour=hair,
+        brow_density=float(rng.uniform(0.6, 1.25)),
+        brow_width=float(rng.uniform(0.7, 1.35)),
+        lip_tint=tuple(float(t) for t in tint),
+        beard=0.0 if lipstick else beard,
+        beard_colour=hair,
+        shadow_under_eyes=float(rng.uniform(0, 0.6)),
+        lashes=float(rng.uniform(0.35, 1)),
+    )
+
+
+def paint_skin(places: np.ndarray, landmarks: np.ndarray, style: SkinStyle) -> np.ndarray:
+    """Return the albedo of places on the skin, (N, 3) float32 linear RGB.
+
+    Args:
+        places: (N, 3) on the neutral head, in the standard head's millimetres.
+        landmarks: (68, 3) iBUG points of the neutral head, likewise.
+        style: whose skin.
+    """
+    points = np.ascontiguousarray(places, np.float32)
+    albedo = np.tile(style.tone.astype(np.float32), (len(points), 1))
+    albedo *= _mottle(points, style)
+    _redden(albedo, points, landmarks, style)
+    _freckle(albedo, points, style)
+    _beard(albedo, points, landmarks, style)
+    _lips(albedo, points, landmarks, style)
+    _eyelids(albedo, points, landmarks, style)
+    _brows(albedo, points, landmarks, style)
+    _nostrils(albedo, points, landmarks)
+    return np.clip(albedo, 0.002, 0.95)
+
+
+def skin_bumps(places: np.ndarray, style: SkinStyle) -> np.ndarray:
+    """Return the slope of pores and fine wrinkles, (N, 3): subtract it from the normals."""
+    fine = solid_noise_gradient(places, size=1.3, seed=style.seed + 71, octaves=2, gain=0.6)
+    coarse = solid_noise_gradient(places, size=7, seed=style.seed + 72, octaves=2)
+    return style.pores * (0.035 * fine[:, :3] + 0.16 * coarse[:, :3])
+
+
+def _mottle(points: np.ndarray, style: SkinStyle) -> np.ndarray:
+    broad = solid_noise(points, size=45, seed=style.seed, octaves=2)
+    fine = solid_noise(points, size=6, seed=style.seed + 5, octaves=3, gain=0.65)
+    hue = solid_noise(points, size=17, seed=style.seed + 9, octaves=2)
+    level = 1 + style.mottle * (0.05 * broad + 0.05 * fine)
+    # Blood varies green and blue more than red.
+    return level[:, None] * (
+        1 + style.mottle * 0.05 * hue[:, None] * np.array([-0.2, 1.0, 0.8], np.float32)
+    )
+
+
+def _redden(
+    albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style: SkinStyle
+) -> None:
+    nose, chin = landmarks[30], landmarks[8]
+    cheek_y = 0.55 * landmarks[33, 1] + 0.45 * landmarks[[36, 45], 1].mean()
+    amount = np.zeros(len(points), np.float32)
+    zones = [(nose, 13.0, 0.5), (chin, 20.0, 0.22)]
+    for side in (-1, 1):
+        zones.append((np.array([side * 38, cheek_y, landmarks[36, 2] - 2]), 24.0, 0.55))
+        zones.append((np.array([side * 78, -18, landmarks[36, 2] - 95]), 26.0, 0.5))
+    for centre, radius, strength in zones:
+        squared = ((points - centre.astype(np.float32)) ** 2).sum(1)
+        amount += strength * np.exp(-squared / (2 * radius**2))
+    amount *= style.redness * (0.75 + 0.5 * solid_noise(points, size=9, seed=style.seed + 3))
+    # Blood absorbs green most, blue a little less; dark skin shows less of it.
+    shown = 0.14 + 0.2 * np.clip((style.ita_deg + 40) / 100, 0, 1)
+    albedo *= np.exp(-shown * amount[:, None] * np.array([0.15, 1.0, 0.75], np.float32))
+
+
+def _freckle(albedo: np.ndarray, points: np.ndarray, style: SkinStyle) -> None:
+    spots = solid_noise(points, size=3.2, seed=style.seed + 21)
+    mask = smoothstep(0.62, 0.8, spots) * min(style.freckles, 1.5)
+    where = np.exp(-(((points[:, 1] + 25) / 35) ** 2)) * (points[:, 2] > -60)
+    albedo *= np.exp(-(mask * where)[:, None] * np.array([0.25, 0.5, 0.7], np.float32))
+    moles = smoothstep(0.93, 0.97, solid_noise(points, size=6.5, seed=style.seed + 22))
+    albedo *= 1 - 0.55 * moles[:, None]
+
+
+def _beard(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style: SkinStyle) -> None:
+    if style.beard <= 0:
+        return
+    x, y, z = points.T
+    mouth, chin, nose = landmarks[48:60].mean(0), landmarks[8], landmarks[33]
+    corner_x = abs(landmarks[54, 0] - landmarks[48, 0]) / 2
+    # The beard's upper border falls from the sideburn to the mouth's corner.
+    top = np.interp(
+        np.abs(x), [0, corner_x + 6, 55, 68], [nose[1] - 3, mouth[1] + 2, mouth[1] + 16, 0]
+    )
+    area = smoothstep(0, 9, top - y + 3 * solid_noise(points, size=8, seed=style.seed + 33))
+    area *= smoothstep(chin[1] - 42, chin[1] - 18, y) * smoothstep(-115, -85, z)
+    # Bare skin below the lower lip's corners, and a thinner moustache in the middle.
+    grain = solid_noise(points * np.array([1.0, 0.45, 1.0], np.float32), size=0.9, seed=style.seed)
+    hairs = 0.62 + 0.38 * smoothstep(-0.3, 0.6, grain)
+    cover = np.clip(area * style.beard * (0.55 + 0.75 * hairs * style.beard), 0, 1)[:, None]
+    colour = np.array(style.beard_colour, np.float32) * (0.8 + 0.5 * hairs[:, None])
+    # A shaven shadow is bluish skin; a full beard is its hair's colour.
+    shaven = albedo * np.array([0.66, 0.72, 0.8], np.float32)
+    target = shaven + (colour - shaven) * np.float32(min(1.0, style.beard**1.5))
+    albedo += cover * (target - albedo)
+
+
+def _lips(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style: SkinStyle) -> None:
+    outer = smooth_curve(landmarks[48:60, :2], closed=True)
+    seen = points[:, 2] > landmarks[[48, 54], 2].min() - 16
+    index = np.flatnonzero(seen & _near(points, outer, 10))
+    if not len(index):
+        return
+    here = points[index]
+    edge = curve_distance(here[:, :2], outer, closed=True)
+    signed = np.where(edge.inside, -edge.distance, edge.distance)
+    wobble = 0.35 * solid_noise(here, size=2.5, seed=style.seed + 41)
+    mask = smoothstep(0.9, -0.9, signed + wobble)
+    grooves = solid_noise(
+        here * np.array([1.0, 0.18, 0.2], np.float32), size=1.1, seed=style.seed + 42, octaves=2
+    )
+    tint = np.array(style.lip_tint, np.float32)
+    colour = albedo[index] * tint * (1 - 0.1 * np.clip(grooves, -1, 1))[:, None]
+    line = smooth_curve(
+        np.concatenate([landmarks[48:49, :2], landmarks[60:65, :2], landmarks[54:55, :2]])
+    )
+    lower = smooth_curve(
+        np.concatenate([landmarks[48:49, :2], landmarks[[67, 66, 65], :2], landmarks[54:55, :2]])
+    )
+    gap = np.minimum(
+        curve_distance(here[:, :2], line).distance, curve_distance(here[:, :2], lower).distance
+    )
+    colour *= (1 - 0.35 * np.exp(-((gap / 1.1) ** 2)))[:, None]
+    albedo[index] += mask[:, None] * (colour - albedo[index])
+
+
+def _eyelids(
+    albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style: SkinStyle
+) -> None:
+    for rows in (np.arange(36, 42), np.arange(42, 48)):
+        eye = landmarks[rows]
+        outline = smooth_curve(eye[:, :2], closed=True)
+        seen = points[:, 2] > eye[:, 2].min() - 14
+        index = np.flatnonzero(seen & _near(points, outline, 22))
+        if not len(index):
+            continue
+        here = points[index]
+        edge = curve_distance(here[:, :2], outline, closed=True)
+        centre = eye.mean(0)
+        above = smoothstep(-2.5, 2.0, here[:, 1] - centre[1])
+        out = np.where(edge.inside, 0, edge.distance)
+        lash = np.exp(-((out / 0.9) ** 2)) * (0.22 + 0.68 * above) * style.lashes
+        crease = np.exp(-(((out - 4.2) / 1.0) ** 2)) * above * 0.3
+        lid = np.exp(-((out / 6.0) ** 2)) * 0.16
+        bag = np.exp(-(((out - 7) / 5.0) ** 2)) * (1 - above) * 0.38 * style.shadow_under_eyes
+        albedo[index] *= (1 - crease)[:, None] * (1 - lid[:, None] * np.array([0.6, 1.0, 0.9]))
+        albedo[index] *= 1 - bag[:, None] * np.array([0.7, 1.0, 0.8])
+        albedo[index] += lash[:, None] * (np.float32(0.012) - albedo[index])
+
+
+def _brows(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style: SkinStyle) -> None:
+    for rows in (np.arange(17, 22), np.arange(26, 21, -1)):
+        line = landmarks[rows]
+        # iBUG's brow points lie near the upper border; hair grows about a line below it.
+        curve = smooth_curve(line[:, :2] - np.array([0, 1.6]))
+        seen = points[:, 2] > line[:, 2].min() - 14
+        index = np.flatnonzero(seen & _near(points, curve, 12))
+        if not len(index):
+            continue
+        here = points[index]
+        found = curve_distance(here[:, :2], curve)
+        along, offset = found.along, found.distance * found.side
+        # From the tail (0) to the head (1) the brow grows wider; its ends fade.
+        width = style.brow_width * np.interp(along, [0, 0.3, 0.8, 1], [1.3, 2.9, 4.2, 3.6])
+        ends = smoothstep(0, 0.06, along) * smoothstep(1.0, 0.94, along)
+        ends = np.where(
+            (along <= 0) | (along >= 1), np.exp(-((found.distance / 2.0) ** 2)) * 0.4, ends
+        )
+        body = smoothstep(1.15, 0.45, found.distance / width) * ends
+        length = float(np.linalg.norm(np.diff(curve, axis=0), axis=1).sum())
+        # Hairs lean outwards: strokes are long along the brow, thin across.
+        strokes = np.stack(
+            [along * length * 0.22 + offset * 0.25, offset * 1.25, np.zeros_like(offset)], axis=1
+        )
+        grain = solid_noise(strokes.astype(np.float32), size=0.9, seed=style.seed + 51, octaves=2)
+        cover = np.clip(body * style.brow_density * (0.74 + 0.42 * grain), 0, 0.97)[:, None]
+        colour = np.array(style.brow_colour, np.float32)
+        albedo[index] += cover * (colour - albedo[index])
+
+
+def _nostrils(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray) -> None:
+    base = landmarks[33]
+    for side in (32, 34):
+        centre = 0.75 * landmarks[side] + 0.25 * base + np.array([0, 0.5, -2.5])
+        centre[0] = landmarks[side, 0] * 1.15
+        offset = (points - centre.astype(np.float32)) / np.array([3.4, 2.4, 5.0], np.float32)
+        albedo *= (1 - 0.8 * np.exp(-((offset**2).sum(1) ** 2)))[:, None]
+
+
+def _near(points: np.ndarray, curve: np.ndarray, margin: float) -> np.ndarray:
+    low, high = curve.min(0) - margin, curve.max(0) + margin
+    return ((points[:, :2] > low) & (points[:, :2] < high)).all(axis=1)
+
+
+def iris_colours() -> np.ndarray:
+    """Return typical irises, (7, 3) linear RGB, dark brown to light blue."""
+    srgb = np.array(
+        [
+            [45, 28, 18],
+            [70, 42, 24],
+            [98, 66, 36],
+            [110, 98, 58],
+            [76, 90, 72],
+            [80, 98, 116],
+            [98, 118, 132],
+        ]
+    )
+    return srgb_to_linear(srgb / 255)
