@@ -10,6 +10,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
+from facekit.errors import UsageError
 
 app = typer.Typer(help="Benchmarks.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -126,6 +127,118 @@ def landmarks(
         row = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
         out.table(headers, [[_cell(v) for v in row]])
     return _finish(metrics, "images", start, output)
+
+
+@app.command("truth")
+def truth(
+    heads: Annotated[
+        Path, typer.Option(help=".npz of heads of known neutral shape.", metavar="FILE")
+    ],
+    count: Annotated[int, typer.Option(min=0, help="Heads drawn from it; 0 takes all.")] = 50,
+    yaw: Annotated[str, typer.Option(help="Views of each head, degrees.")] = "0,22,45",
+    model: opt.Model = "builtin",
+    source: Annotated[
+        opt.LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")
+    ] = opt.LandmarkSource.BUILTIN,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    images: Annotated[
+        bool, typer.Option("--images", help="Also write the rendered pictures (needs -o).")
+    ] = False,
+    seed: opt.Seed = 0,
+    output: ReportFolder = None,
+    allow_download: opt.AllowDownload = False,
+    as_json: opt.Json = False,
+) -> int:
+    """Render heads of known shape, fit each picture, and score the neutral shape by NoW's rules.
+
+    Always also scores the mean face, the landmark-only fit and the model's best projection of the
+    true shape, and gives the paired difference to the mean face with its 95 % interval.
+
+    Example: facekit eval truth --heads heads.npz --count 50 --yaw 0,22,45 --seed 0 --json
+    """
+    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.truth import TruthOptions, evaluate_truth, parse_angles
+
+    start = time.monotonic()
+    if images and output is None:
+        raise UsageError("--images needs --output, the folder for the pictures")
+    options = TruthOptions(
+        count=count,
+        yaws_deg=parse_angles(yaw),
+        seed=seed,
+        model=model,
+        landmarks=source.value,
+        allow_download=allow_download,
+        size=size,
+    )
+    pictures = output / "images" if images and output is not None else None
+    with out.progress("truth") as progress:
+        result = evaluate_truth(heads, options, pictures=pictures, progress=progress)
+    document = result.document
+    for item in document["items"]:
+        if item["missing"]:
+            out.warn(f"{item['image']}, {item['method']}: {item['error']}")
+    if output is not None:
+        write_report(output, document, distances=result.distances)
+    _print(document, as_json, document["methods"], "mm")
+    for name, comparison in document["comparisons"].items():
+        if comparison is not None:
+            out.info(_sentence(name, comparison))
+    return _finish(document["metrics"], "pictures", start, output)
+
+
+@app.command("speed")
+def speed(
+    what: Annotated[
+        list[str] | None,
+        typer.Option("--what", help="A key, or the part before its dot; repeat for more."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 30,
+    output: ReportFolder = None,
+    as_json: opt.Json = False,
+) -> int:
+    """Time facekit's parts on this machine, interleaved, with set numbers of threads.
+
+    Keys: detect.1t, landmarks.1t, lm68.1t, fit.default, rasterise.224.1t, now.scan, help.import,
+    and on request fit.cold. 1t is one thread.
+
+    Example: facekit eval speed --what rasterise --what lm68 --json
+    """
+    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.speed import measure, select_cases
+    from facekit.evaluate.speed_cases import default_cases
+
+    start = time.monotonic()
+    names = [name for text in what or [] for name in text.split(",") if name]
+    cases = select_cases(default_cases(), names)
+    with out.progress("speed") as progress:
+        document = measure(cases, rounds=rounds, strict=bool(names), progress=progress)
+    for key, reason in document["unavailable"].items():
+        out.warn(f"{key}: {reason}")
+    if output is not None:
+        write_report(output, document)
+    metrics = document["metrics"]
+    if as_json:
+        out.json(document)
+    else:
+        columns = ("median_ms", "p95_ms", "threads", "batch", "what")
+        out.table(["key", *columns], [[k, *(v[c] for c in columns)] for k, v in metrics.items()])
+    machine = document["machine"]
+    out.info(
+        f"{machine['processor']}, {machine['usable_cores']} cores, load {machine['load_1min']}"
+    )
+    where = f" -> {output}" if output is not None else ""
+    out.info(f"{len(metrics)} timings in {time.monotonic() - start:.1f} s{where}")
+    return 5 if document["unavailable"] else 0
+
+
+def _sentence(name: str, comparison: dict[str, Any]) -> str:
+    return (
+        f"{name}: {comparison['median_difference_mm']:+.3f} mm against the mean face "
+        f"[{comparison['low_mm']:+.3f}, {comparison['high_mm']:+.3f}], pooled median "
+        f"{comparison['relative_percent']:+.1f} %, better on "
+        f"{comparison['better_on_percent']:.0f} % of {comparison['pictures']} pictures"
+    )
 
 
 def _print(

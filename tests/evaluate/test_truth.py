@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pytest
+
+from facekit.cli.main import run
+from facekit.errors import InputError, UsageError
+from facekit.evaluate import truth
+from facekit.evaluate.heads import Picture
+from facekit.evaluate.truth import TruthOptions, evaluate_truth, head_renderer, parse_angles
+from facekit.morphable import load_model
+from facekit.types import DetectedFace
+
+COUNT = 2
+
+
+@pytest.fixture(scope="module")
+def heads_file(tmp_path_factory):
+    """Heads of the built-in model's own shape space, in the format of foreign heads."""
+    model = load_model("builtin")
+    rng = np.random.default_rng(0)
+    neutral, expressed = [], []
+    for _ in range(COUNT):
+        identity = 1.3 * rng.normal(size=model.num_identity).clip(-2, 2)
+        weights = np.zeros(model.num_expression)
+        weights[rng.integers(0, model.num_expression, 2)] = 0.3
+        neutral.append(model.shape(identity))
+        expressed.append(model.shape(identity, weights))
+    marks = model.landmarks["ibug68"]
+    eye = model.regions["eyeballs"][model.faces].all(axis=1)
+    face = model.regions["face"][model.faces].all(axis=1)
+    path = tmp_path_factory.mktemp("heads") / "heads.npz"
+    np.savez(
+        path,
+        neutral=np.round(np.array(neutral) / 0.01).astype(np.int16),
+        expressed=np.round(np.array(expressed) / 0.01).astype(np.int16),
+        quantum_mm=np.float64(0.01),
+        skin_faces=model.faces[~eye],
+        eye_faces=model.faces[eye],
+        scan_faces=model.faces[face & ~eye],
+        landmark_ids=np.arange(17, 68),
+        landmark_vertices=model.faces[marks.faces[17:]],
+        landmark_weights=marks.barycentric[17:],
+        now7_rows=np.array([19, 22, 25, 28, 16, 31, 37]),
+    )
+    return path
+
+
+class Blind:
+    """Finds a face in every second picture, at its true landmarks."""
+
+    name = fingerprint = "blind"
+
+    def __init__(self):
+        self.calls = 0
+        self.truth = None
+
+    def detect(self, image, *, path=None):
+        self.calls += 1
+        if self.calls % 2 == 0:
+            return []
+        points = self.truth
+        box = np.concatenate([points.min(axis=0), np.ptp(points, axis=0)])
+        return [DetectedFace(box, 0.9, ibug68=points)]
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """A detector that is told each picture's true landmarks as it is rendered."""
+    detector = Blind()
+    original = head_renderer
+
+    def telling(*arguments, **options):
+        render = original(*arguments, **options)
+
+        def wrapped(head, yaw):
+            picture = render(head, yaw)
+            detector.truth = picture.ibug68
+            return picture
+
+        return wrapped
+
+    monkeypatch.setattr(truth, "head_renderer", telling)
+    monkeypatch.setattr(truth, "open_detector", lambda *a, **k: detector)
+    return detector
+
+
+def test_fit_is_between_mean_and_projection_on_the_models_own_heads(heads_file, blind, tmp_path):
+    options = TruthOptions(count=0, yaws_deg=(0.0, 30.0), size=128)
+    result = evaluate_truth(heads_file, options, pictures=tmp_path / "pictures")
+    methods = result.document["methods"]
+    assert methods["projection_all"]["median"] < 0.1
+    assert methods["projection_40"]["median"] < methods["mean_face"]["median"]
+    assert (
+        methods["projection_all"]["median"]
+        < methods["exact_landmark_fit"]["median"]
+        < methods["mean_face"]["median"]
+    )
+    assert (methods["landmark_fit"]["count"], methods["landmark_fit"]["missing"]) == (2, 2)
+    assert result.document["metrics"] == methods["landmark_fit"]
+    assert len(result.distances) == 2
+    assert blind.calls == 4
+    assert len(list((tmp_path / "pictures").glob("head*_yaw*.png"))) == 4
+    assert result.document["protocol"]["detector"] == "blind"
+    json.dumps(result.document, allow_nan=False)
+
+
+def test_command(heads_file, blind, tmp_path, capsys):
+    arguments = ["eval", "truth", "--heads", str(heads_file), "--count", "2", "--size", "96"]
+    code = run([*arguments, "--yaw", "0,20", "-o", str(tmp_path / "out"), "--images"])
+    captured = capsys.readouterr()
+    assert code == 5
+    rows = [line.split()[0] for line in captured.out.splitlines()]
+    assert rows[0] == "mm"
+    assert {"mean_face", "landmark_fit", "projection_all", "exact_landmark_fit"} < set(rows)
+    assert "landmark_fit: no face was found" in captured.err
+    assert "against the mean face [" in captured.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["metrics"]["missing"] == 2
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 4
+
+
+def test_pictures_depend_on_seed_head_and_view_alone(heads_file):
+    options = TruthOptions(size=96)
+    one = head_renderer(heads_file, options)
+    first = one(1, 22)
+    one(0, 0)
+    again = head_renderer(heads_file, options)(1, 22)
+    assert isinstance(first, Picture)
+    assert first.image.shape == (96, 96, 3)
+    assert (first.image == again.image).all()
+    assert (first.ibug68 == again.ibug68).all()
+    other = head_renderer(heads_file, TruthOptions(size=96, seed=1))(1, 22)
+    assert (first.image != other.image).any()
+
+
+def test_odd_heads_turn_the_other_way(heads_file):
+    render = head_renderer(heads_file, TruthOptions(size=96))
+
+    def nose_shift(head):
+        points = render(head, 40).ibug68
+        return points[30, 0] - points[[36, 45], 0].mean()
+
+    assert nose_shift(0) > 2
+    assert nose_shift(1) < -2
+
+
+def test_angles():
+    assert parse_angles("0, 22,-45.5") == (0.0, 22.0, -45.5)
+    for text in ("", ",", "0,x", "nan"):
+        with pytest.raises(UsageError, match="angles"):
+            parse_angles(text)
+
+
+def test_no_heads(tmp_path):
+    with pytest.raises(InputError, match="npz of heads"):
+        evaluate_truth(tmp_path / "none.npz", TruthOptions())
