@@ -180,7 +180,10 @@ def truth(
             out.warn(f"{item['image']}, {item['method']}: {item['error']}")
     if output is not None:
         write_report(output, document, distances=result.distances)
-    _print(document, as_json, document["methods"], "mm")
+    if as_json:
+        out.json(document)
+    else:
+        out.table(["mm", "yaw", *_COLUMNS, "corresponded mean"], _truth_rows(document))
     for name, comparison in document["comparisons"].items():
         if comparison is not None:
             out.info(_sentence(name, comparison))
@@ -230,6 +233,16 @@ def speed(
     where = f" -> {output}" if output is not None else ""
     out.info(f"{len(metrics)} timings in {time.monotonic() - start:.1f} s{where}")
     return 5 if document["unavailable"] else 0
+
+
+def _truth_rows(document: dict[str, Any]) -> list[list[object]]:
+    """Return every method over all views, then in each view."""
+    groups = {"all": document["methods"], **document["views"]}
+    return [
+        [name, yaw, *(_cell(row[c]) for c in (*_COLUMNS, "corresponded_mean"))]
+        for yaw, methods in groups.items()
+        for name, row in methods.items()
+    ]
 
 
 def _sentence(name: str, comparison: dict[str, Any]) -> str:
