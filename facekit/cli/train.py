@@ -1,0 +1,79 @@
+"""``facekit train``: networks from data, resumable, exported as ONNX."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekit.cli import options as opt
+from facekit.cli.output import out
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(help="Preset (landmarks, detector) or a .toml named after one.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", help="Folder of training data; repeat as the preset asks."),
+    ],
+    output: opt.OutputFolder = Path("run"),
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one setting, e.g. loop.steps=1000.", metavar="K=V"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last.pth, exactly.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
+    as_json: opt.Json = False,
+) -> int:
+    """Train a network and export it: checkpoints, config.toml, metrics.jsonl, and the ONNX.
+
+    landmarks and detector learn from a folder of labelled portraits; a second --data names a
+    folder with better labels for them (facekit relabel).
+
+    Example: facekit train landmarks --data portraits -o runs/landmarks
+    """
+    from facekit.train.recipes import resolve
+
+    recipe, settings = resolve(config, assignments or [], seed=seed)
+    start = time.monotonic()
+    with out.progress(f"train {config}") as progress:
+        result = recipe.run(data, output, settings, resume=resume, progress=progress)
+    if as_json:
+        out.json({"schema": "facekit.train/1", "run": str(output), **result})
+    else:
+        out.data(result["onnx"])
+    score = result["best"]["score"]
+    out.info(f"validation score {score:.4g} in {time.monotonic() - start:.0f} s -> {output}")
+    return 0
+
+
+def relabel(
+    data: Annotated[Path, typer.Argument(help="Folder of portraits with labels_<set>.npz.")],
+    output: opt.OutputFolder = Path("labels"),
+    num_views: Annotated[
+        int, typer.Option("--views", min=2, help="Views of each face that are averaged.")
+    ] = 20,
+) -> int:
+    """Label portraits anew: MediaPipe's points averaged over moved, turned and mirrored crops.
+
+    Needs MediaPipe's face_landmarker.task, named by FACEKIT_MEDIAPIPE_TASK.
+
+    Example: facekit relabel portraits -o labels
+    """
+    from facekit.detect.mediapipe import MediaPipeDetector, NoBoxes
+    from facekit.train.relabel import relabel as run
+
+    start = time.monotonic()
+    with out.progress("relabel") as progress:
+        landmarker = MediaPipeDetector(boxes=NoBoxes())
+        files = run(data, output, landmarker, num_views=num_views, progress=progress)
+    for file in files:
+        out.data(file)
+    out.info(f"{len(files)} label files in {time.monotonic() - start:.0f} s -> {output}")
+    return 0

@@ -1,0 +1,201 @@
+"""facekit's own networks: boxes and five points, then 478 points in two roll-aligned passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facekit.checks import check_array
+from facekit.detect.faces import (
+    CROP_MARGIN,
+    box_of_points,
+    dense_crop,
+    face_from_dense,
+    largest_first,
+    roll_of_five,
+)
+from facekit.detect.session import Network, open_asset
+from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.crop import square_crop, warp
+from facekit.types import DetectedFace
+
+STRIDES = (8, 16, 32)
+# The search runs at this longest side; smaller images are searched as they are.
+SEARCH_SIDE = 640
+SMALL_SIDE = 224
+THRESHOLD = 0.5
+# Boxes that overlap by more (intersection over union) are one face.
+SAME_FACE = 0.4
+# Below this presence the landmark network saw no face in the crop.
+LEAST_PRESENCE = 0.5
+# ``confidence`` is the probability that a point lies within this distance, crop sides.
+TOLERANCE = 0.025
+
+
+class Candidate(NamedTuple):
+    """A box (x, y, width, height), its probability, and five points (5, 2), image pixels."""
+
+    box: np.ndarray
+    score: float
+    five: np.ndarray
+
+
+class BuiltinDetector:
+    """Boxes and dense landmarks by facekit's own networks; onnxruntime only.
+
+    Args:
+        threshold: least probability of a face.
+        threads: of each network; None takes facekit's own setting.
+        search_side: longest side of the searched image in pixels.
+        detector, landmarks: other networks than the shipped ones.
+    """
+
+    name = "builtin"
+
+    def __init__(
+        self,
+        *,
+        threshold: float = THRESHOLD,
+        threads: int | None = None,
+        search_side: int = SEARCH_SIDE,
+        detector: Network | None = None,
+        landmarks: Network | None = None,
+    ) -> None:
+        self._detector = detector or open_asset("detector", threads=threads)
+        self._landmarks = landmarks or open_asset("landmarks", threads=threads)
+        self._threshold = threshold
+        self._side = search_side
+        self._size = int(self._landmarks.metadata.get("facekit.size", "128"))
+
+    @property
+    def fingerprint(self) -> str:
+        """The hashes of both networks."""
+        return f"builtin:{self._detector.sha256[:16]}+{self._landmarks.sha256[:16]}"
+
+    def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
+        """Return the faces of an RGB uint8 image (H, W, 3), largest first.
+
+        Args:
+            image: any size from 1 x 1.
+            path: not used.
+        """
+        del path
+        image = check_array(image, "image", shape=("H", "W", 3), dtype="uint8")
+        candidates = self.boxes(image)
+        if not candidates:
+            return []
+        crops = [_first_crop(candidate, self._size) for candidate in candidates]
+        dense, _, _ = self.landmarks(image, crops)
+        crops = [dense_crop(points, size=self._size) for points in dense]
+        dense, confidence, presence = self.landmarks(image, crops)
+        boxes = np.stack([box_of_points(points) for points in dense])
+        scores = np.array([candidate.score for candidate in candidates])
+        # Two boxes that differ can end on one face.
+        kept = [i for i in suppress(boxes, scores) if presence[i] >= LEAST_PRESENCE]
+        return largest_first(
+            [face_from_dense(dense[i], score=scores[i], confidence=confidence[i]) for i in kept]
+        )
+
+    def boxes(self, image: np.ndarray) -> list[Candidate]:
+        """Return boxes and five points, best first, after non-maximum suppression."""
+        longest = max(image.shape[:2])
+        sides = [min(self._side, longest)]
+        # The network knows faces up to about 256 pixels: larger ones are found in a small copy.
+        if sides[0] > SMALL_SIDE * 1.25:
+            sides.append(SMALL_SIDE)
+        found = [self._search(image, side) for side in sides]
+        boxes, scores, five = (np.concatenate(column) for column in zip(*found, strict=True))
+        return [Candidate(boxes[i], float(scores[i]), five[i]) for i in suppress(boxes, scores)]
+
+    def _search(self, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        height, width = image.shape[:2]
+        scale = side / max(height, width)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        padded = np.zeros((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), np.uint8)
+        padded[: size[1], : size[0]] = small
+        maps = self._detector(image=padded[None])
+        boxes, scores, five = decode(
+            [maps[f"stride{s}"][0] for s in STRIDES], threshold=self._threshold
+        )
+        ratio = np.array([width / size[0], height / size[1]])
+        boxes = np.hstack([(boxes[:, :2] + 0.5) * ratio - 0.5, boxes[:, 2:] * ratio])
+        return boxes, scores, (five + 0.5) * ratio - 0.5
+
+    def landmarks(
+        self, image: np.ndarray, crops: list[SimilarityTransform]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the landmark network on crops of one image.
+
+        Returns:
+            points (N, 478, 2) in image pixels, confidence (N, 68), presence (N,), both in
+            [0, 1].
+        """
+        size = self._size
+        result = self._landmarks(image=np.stack([warp(image, c, size=size) for c in crops]))
+        pixels = (result["points"].astype(np.float64) + 0.5) * size - 0.5
+        points = np.stack([c.inverse().apply(p) for c, p in zip(crops, pixels, strict=True)])
+        # The distance from the truth is modelled as exponential with mean sigma.
+        confidence = 1 - np.exp(-TOLERANCE * np.exp(-result["log_sigma"].astype(np.float64)))
+        return points, confidence, result["presence"][:, 0].astype(np.float64)
+
+
+def _first_crop(candidate: Candidate, size: int) -> SimilarityTransform:
+    centre = candidate.box[:2] + candidate.box[2:] / 2
+    side = CROP_MARGIN * float(candidate.box[2:].max())
+    return square_crop(centre, side, size=size, roll=roll_of_five(candidate.five))
+
+
+def decode(
+    maps: list[np.ndarray], *, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes (M, 4) x y w h, scores (M,) and five points (M, 5, 2) of cells above a score.
+
+    Args:
+        maps: (15, H / s, W / s) per stride, see ``networks.detector``.
+        threshold: least probability.
+    """
+    least = float(np.log(threshold / (1 - threshold)))
+    rows = []
+    for stride, grid in zip(STRIDES, maps, strict=True):
+        y, x = np.nonzero(grid[0] >= least)
+        if not len(x):
+            continue
+        values = grid[:, y, x].T.astype(np.float64)
+        unit = 4 * stride
+        middle = np.column_stack([x, y]) * stride + (stride - 1) / 2
+        centre = middle + unit * values[:, 1:3]
+        # A wild network must not overflow: e^5 units are far beyond any image.
+        extent = unit * np.exp(np.clip(values[:, 3:5], -5, 5))
+        five = middle[:, None] + unit * values[:, 5:].reshape(-1, 5, 2)
+        score = 1 / (1 + np.exp(-np.clip(values[:, 0], -50, 50)))
+        rows.append((np.hstack([centre - extent / 2, extent]), score, five))
+    if not rows:
+        return np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))
+    boxes, scores, five = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return boxes, scores, five
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, *, overlap: float = SAME_FACE) -> list[int]:
+    """Return the rows that non-maximum suppression keeps, best first.
+
+    A box goes when its intersection over union with a better one exceeds ``overlap``, or when
+    most of it (80 %) lies inside a better one.
+    """
+    order = np.argsort(-scores, kind="stable")
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    area = boxes[:, 2] * boxes[:, 3]
+    kept: list[int] = []
+    alive = np.ones(len(boxes), bool)
+    for i in order:
+        if not alive[i]:
+            continue
+        kept.append(int(i))
+        extent = np.minimum(high[i], high) - np.maximum(low[i], low)
+        shared = np.clip(extent, 0, None).prod(1)
+        union = np.maximum(area + area[i] - shared, 1e-12)
+        alive &= (shared / union <= overlap) & (shared <= 0.8 * np.minimum(area, area[i]))
+    return kept

@@ -1,0 +1,96 @@
+"""The landmark network: a face crop to 478 points, the spread of 68 of them, and presence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facekit.networks.blocks import ConvBlock, PatchStem, fuse_blocks, fuse_linear_norm
+
+NUM_DENSE, NUM_IBUG = 478, 68
+
+
+class LandmarkOutput(NamedTuple):
+    """What the network says of a crop.
+
+    Attributes:
+        points: (N, 478, 2) fractions of the crop's side from its centre; pixel
+            p = (point + 0.5) * size - 0.5.
+        log_sigma: (N, 68) natural logarithm of the expected distance of each iBUG point from the
+            truth, in fractions of the crop's side.
+        presence: (N, 1) logit that the crop shows a face about its middle.
+    """
+
+    points: Tensor
+    log_sigma: Tensor
+    presence: Tensor
+
+
+class LandmarkNetwork(nn.Module):
+    """Patchify-4 stem, 3x3 convolutions down to 1/32, a narrow hidden layer, linear outputs.
+
+    Args:
+        size: side of the crop, a multiple of 32.
+        widths: channels at strides 4, 8, 16 and 32.
+        depths: convolutions at each stride.
+        hidden: units of the hidden layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 128,
+        widths: tuple[int, ...] = (32, 64, 128, 192),
+        depths: tuple[int, ...] = (1, 2, 3, 2),
+        hidden: int = 160,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        layers: list[nn.Module] = [PatchStem(widths[0], patch=4)]
+        channels = widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                layers.append(ConvBlock(channels, width, stride=stride))
+                channels = width
+        self.features = nn.Sequential(*layers)
+        cells = (size // 4 // 2 ** (len(widths) - 1)) ** 2
+        self.hidden = nn.Linear(channels * cells, hidden, bias=False)
+        self.norm: nn.Module = nn.BatchNorm1d(hidden)
+        self.points = nn.Linear(hidden, NUM_DENSE * 2)
+        self.spread = nn.Linear(hidden, NUM_IBUG)
+        self.presence = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.points.weight)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.constant_(self.spread.bias, -4.0)
+
+    def set_mean_shape(self, mean: Tensor) -> None:
+        """Start from a mean shape (478, 2), so that training learns deviations only."""
+        with torch.no_grad():
+            self.points.bias.copy_(mean.reshape(-1))
+
+    def forward(self, images: Tensor) -> LandmarkOutput:
+        """Map crops (N, 3, S, S), RGB in [0, 255], to points, spreads and presence."""
+        x = self.features((images - 127.5) * (1 / 64))
+        x = torch.relu(self.norm(self.hidden(x.flatten(1))))
+        return LandmarkOutput(
+            self.points(x).unflatten(1, (NUM_DENSE, 2)), self.spread(x), self.presence(x)
+        )
+
+
+class LandmarkExport(nn.Module):
+    """The network as it is shipped: uint8 (N, S, S, 3) in, fused, presence as probability."""
+
+    def __init__(self, network: LandmarkNetwork) -> None:
+        super().__init__()
+        if isinstance(network.norm, nn.BatchNorm1d):
+            network.hidden = fuse_linear_norm(network.hidden, network.norm)
+            network.norm = nn.Identity()
+        self.network = fuse_blocks(network)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return points (N, 478, 2), log_sigma (N, 68) and presence (N, 1) in [0, 1]."""
+        points, log_sigma, presence = self.network(image.permute(0, 3, 1, 2).float())
+        return points, log_sigma, torch.sigmoid(presence)

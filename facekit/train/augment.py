@@ -1,0 +1,248 @@
+"""Augmentation of face crops: geometry, turned heads, light, quality and occlusion.
+
+Images are uint8 RGB; every draw comes from the generator that is passed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numba import njit
+from scipy.spatial import ConvexHull, Delaunay
+
+from facekit.geometry.rotations import euler_to_matrix
+
+# Rings about the face that carry hair, ears and background along with a turned head: radius
+# over the face outline's, share of the face's motion, and depth behind the outline (in face
+# widths).
+_RINGS = ((1.2, 0.8, 0.05), (1.55, 0.45, 0.1), (2.3, 0.0, 0.1))
+
+
+class TurnMesh(NamedTuple):
+    """How the image plane is cut into triangles when a head is turned.
+
+    Attributes:
+        outline: (H,) rows of the dense points on the frontal outline.
+        triangles: (T, 3) int32 rows of the dense points followed by the rings.
+    """
+
+    outline: np.ndarray
+    triangles: np.ndarray
+
+
+def build_turn_mesh(mean: np.ndarray) -> TurnMesh:
+    """Triangulate a mean frontal shape (478, 2) and the rings about it (Delaunay)."""
+    outline = ConvexHull(mean[:468]).vertices.astype(np.int32)
+    rings = [_ring(mean, outline, radius) for radius, _, _ in _RINGS]
+    points = np.concatenate([mean, *rings])
+    return TurnMesh(outline, Delaunay(points).simplices.astype(np.int32))
+
+
+def turned_points(
+    points: np.ndarray, mesh: TurnMesh, yaw: float, pitch: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a labelled head about its centre, orthographically.
+
+    Args:
+        points: (478, 3) pixels, z relative and smaller nearer.
+        mesh: see ``build_turn_mesh``.
+        yaw, pitch: radians added; yaw > 0 turns the nose to image right, pitch > 0 lifts it.
+
+    Returns:
+        source (M, 2) and target (M, 3) positions of the dense points and the rings.
+    """
+    xyz = points.astype(np.float64)
+    outline = xyz[mesh.outline]
+    width = np.ptp(outline[:, 0])
+    pivot = np.array([outline[:, 0].mean(), outline[:, 1].mean(), outline[:, 2].mean()])
+    # Head frame has y up and z towards the camera: the labels have both reversed.
+    flip = np.array([1.0, -1.0, -1.0])
+    rotation = (flip[:, None] * euler_to_matrix(yaw, pitch, 0.0)) * flip
+    turned = (xyz - pivot) @ rotation.T + pivot
+    sources, targets = [xyz[:, :2]], [turned]
+    for radius, share, depth in _RINGS:
+        ring = np.empty((len(outline), 3))
+        ring[:, :2] = _ring(xyz[:, :2], mesh.outline, radius)
+        ring[:, 2] = outline[:, 2] + depth * width
+        moved = (ring - pivot) @ rotation.T + pivot
+        sources.append(ring[:, :2])
+        targets.append(ring + share * (moved - ring))
+    return np.concatenate(sources), np.concatenate(targets)
+
+
+def _ring(points: np.ndarray, outline: np.ndarray, radius: float) -> np.ndarray:
+    edge = points[outline]
+    centre = (edge.min(0) + edge.max(0)) / 2
+    return centre + radius * (edge - centre)
+
+
+@njit(nogil=True, cache=True)
+def _fill_map(source, target, triangles, map_x, map_y, depth):  # pragma: no cover - compiled
+    height, width = map_x.shape
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = target[a, 0], target[a, 1]
+        bx, by = target[b, 0], target[b, 1]
+        cx, cy = target[c, 0], target[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        sa = (source[b, 0] - source[a, 0]) * (source[c, 1] - source[a, 1])
+        sa -= (source[b, 1] - source[a, 1]) * (source[c, 0] - source[a, 0])
+        # A triangle that the turn has folded over shows the head's inside.
+        if abs(area) < 1e-6 or area * sa <= 0:
+            continue
+        x0 = max(0, int(np.ceil(min(ax, bx, cx))))
+        x1 = min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0 = max(0, int(np.ceil(min(ay, by, cy))))
+        y1 = min(height - 1, int(np.floor(max(ay, by, cy))))
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                wb = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
+                wc = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+                wa = 1.0 - wb - wc
+                if wa < -1e-6 or wb < -1e-6 or wc < -1e-6:
+                    continue
+                z = wa * target[a, 2] + wb * target[b, 2] + wc * target[c, 2]
+                if z < depth[y, x]:
+                    depth[y, x] = z
+                    map_x[y, x] = wa * source[a, 0] + wb * source[b, 0] + wc * source[c, 0]
+                    map_y[y, x] = wa * source[a, 1] + wb * source[b, 1] + wc * source[c, 1]
+
+
+def warp_turned(
+    image: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    triangles: np.ndarray,
+    matrix: np.ndarray,
+    *,
+    size: tuple[int, int],
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
+    """Return the (height, width, C) crop of an image whose triangles moved.
+
+    Args:
+        image: (H, W, C) uint8.
+        source, target, triangles: image positions (M, 2) and moved ones (M, 3), see
+            ``turned_points``.
+        matrix: (2, 3) image pixels to crop pixels.
+        size: (width, height) of the crop.
+        border: OpenCV's border mode.
+    """
+    inverse = cv2.invertAffineTransform(matrix)
+    x, y = np.arange(size[0], dtype=np.float64)[None], np.arange(size[1], dtype=np.float64)[:, None]
+    map_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]
+    map_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
+    moved = np.empty_like(target)
+    moved[:, :2] = target[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    moved[:, 2] = target[:, 2]
+    depth = np.full(map_x.shape, np.inf)
+    _fill_map(source, moved, triangles, map_x, map_y, depth)
+    return cv2.remap(
+        image,
+        map_x.astype(np.float32),
+        map_y.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=border,
+    )
+
+
+@njit(nogil=True, cache=True)
+def _develop(image, curve, ramp, noise, offset, amount, out):  # pragma: no cover - compiled
+    height, width = image.shape[:2]
+    n = noise.shape[0]
+    k = offset
+    for y in range(height):
+        for x in range(width):
+            light = ramp[0] + ramp[1] * x + ramp[2] * y
+            for c in range(3):
+                value = curve[c, image[y, x, c]] * light + amount * noise[k]
+                k += 1
+                if k == n:
+                    k = 0
+                out[y, x, c] = np.uint8(min(255.0, max(0.0, value + 0.5)))
+
+
+_NOISE = np.random.default_rng(7).standard_normal(1 << 18).astype(np.float32)
+
+
+def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change exposure, contrast, white balance, gamma and light, and add noise; (H, W, 3)."""
+    levels = np.arange(256, dtype=np.float32)
+    gain = np.exp(rng.normal(-0.05, 0.2)) * np.exp(rng.normal(0, 0.08, 3))
+    gamma = np.exp(rng.normal(0, 0.2))
+    contrast = np.exp(rng.normal(0, 0.2))
+    base = 255 * (levels / 255) ** gamma
+    base = (base - 110) * contrast + 110 + rng.normal(0, 12)
+    curve = (gain[:, None] * base[None]).astype(np.float32)
+    height, width = image.shape[:2]
+    slope = rng.normal(0, 0.35, 2) / [width, height]
+    middle = (slope * [width - 1, height - 1]).sum() / 2
+    ramp = np.array([1 - middle, *slope], dtype=np.float32)
+    amount = np.float32(rng.exponential(5.0) if rng.random() < 0.5 else 0.0)
+    out = np.empty_like(image)
+    _develop(image, curve, ramp, _NOISE, int(rng.integers(len(_NOISE))), amount, out)
+    return out
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """Return the luma of an RGB image in three equal channels."""
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lose detail: low resolution, blur, motion, or JPEG; each in turn, rarely together."""
+    size = image.shape[0]
+    draw = rng.random(4)
+    if draw[0] < 0.2:
+        small = int(np.exp(rng.uniform(np.log(size / 7), np.log(size))))
+        mode = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)[int(rng.integers(3))]
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (size, size), interpolation=mode)
+    if draw[1] < 0.12:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 2.5)))
+    if draw[2] < 0.08:
+        length = int(rng.integers(3, 10))
+        kernel = np.zeros((length, length), np.float32)
+        angle = rng.uniform(0, np.pi)
+        step = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
+        middle = np.full(2, (length - 1) / 2)
+        ends = [tuple(int(v) for v in np.round(middle + s * step)) for s in (-1, 1)]
+        cv2.line(kernel, ends[0], ends[1], 1.0)
+        image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    if draw[3] < 0.15:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 85))]
+        _, data = cv2.imencode(".jpg", image, quality)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return image
+
+
+def occlude(image: np.ndarray, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:
+    """Cover part of the crop by rectangles, ellipses or strips of colour or of another image."""
+    image = image.copy()
+    size = image.shape[0]
+    for _ in range(int(rng.integers(1, 4))):
+        mask = np.zeros((size, size), np.uint8)
+        centre = rng.uniform(0.05, 0.95, 2) * size
+        half = np.exp(rng.uniform(np.log(0.03), np.log(0.24), 2)) * size
+        angle = float(rng.uniform(0, 180))
+        at = (float(centre[0]), float(centre[1]))
+        if rng.random() < 0.5:
+            box = cv2.boxPoints((at, (float(2 * half[0]), float(2 * half[1])), angle))
+            cv2.fillConvexPoly(mask, np.round(box).astype(np.int32), 255)
+        else:
+            axes = (int(half[0]) + 1, int(half[1]) + 1)
+            whole = (round(at[0]), round(at[1]))
+            cv2.ellipse(mask, whole, axes, angle, 0, 360, 255, -1)
+        if rng.random() < 0.5:
+            fill = np.empty_like(image)
+            fill[:] = rng.integers(0, 256, 3)
+        else:
+            y = int(rng.integers(0, max(1, texture.shape[0] - size)))
+            x = int(rng.integers(0, max(1, texture.shape[1] - size)))
+            fill = texture[y : y + size, x : x + size]
+            if fill.shape != image.shape:
+                fill = cv2.resize(fill, (size, size))
+        cv2.copyTo(np.ascontiguousarray(fill), mask, image)
+    return image

@@ -1,0 +1,360 @@
+"""Training of the landmark network on portraits and, where given, renders."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68, dense_weights68
+from facekit.errors import InputError
+from facekit.geometry.crop import points_crop, square_crop, warp
+from facekit.learn.checkpoint import load_checkpoint
+from facekit.learn.loop import LoopConfig
+from facekit.networks.landmarks import LandmarkExport, LandmarkNetwork
+from facekit.train.augment import (
+    TurnMesh,
+    build_turn_mesh,
+    degrade,
+    occlude,
+    photometric,
+    to_grey,
+    turned_points,
+    warp_turned,
+)
+from facekit.train.onnx import export_onnx
+from facekit.train.portraits import Portraits
+
+CROP_MARGIN = 1.3
+
+
+@dataclass(frozen=True)
+class LandmarkConfig:
+    """What the landmark network is and how its samples are made.
+
+    Attributes:
+        loop: see ``LoopConfig``.
+        batch_size: crops a step.
+        size: crop side, pixels.
+        widths, depths, hidden: see ``LandmarkNetwork``.
+        wing_width, wing_curvature: of the wing loss, fractions of the crop's side.
+        tight: share of crops that are nearly aligned, as the second pass sees them.
+        turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
+        occlusion: share of crops with something in front.
+        negatives: share of crops without a face in their middle.
+        renders: share of crops that are rendered heads, when a source of them is given.
+    """
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    batch_size: int = 64
+    size: int = 128
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    depths: tuple[int, ...] = (1, 2, 3, 2)
+    hidden: int = 160
+    wing_width: float = 0.03
+    wing_curvature: float = 0.006
+    tight: float = 0.5
+    turn: float = 0.4
+    turn_deg: float = 40.0
+    occlusion: float = 0.25
+    negatives: float = 0.06
+    renders: float = 0.0
+
+
+class LandmarkBatch(NamedTuple):
+    """Crops (N, 3, S, S) uint8, targets (N, 478, 2) in crop fractions, weights, presence."""
+
+    images: Tensor
+    points: Tensor
+    weights: Tensor
+    presence: Tensor
+
+
+class LandmarkTask:
+    """The learner's view: batches by step, the loss, validation in two passes."""
+
+    def __init__(self, config: LandmarkConfig, train: Portraits, validation: Portraits) -> None:
+        if not len(train) or not len(validation):
+            raise InputError("training: expected portraits in the train and validation splits")
+        self.config = config
+        self._train = train
+        self._validation = validation
+        self.mean_shape, mesh_shape = mean_shapes(train.points[train.weights > 0.9])
+        self._mesh: TurnMesh = build_turn_mesh(mesh_shape)
+        self._to_ibug = torch.from_numpy(dense_weights68()).float()
+        # Points that the 68 are made of, the irises and the eyelids matter most to users.
+        used = dense_weights68().sum(0) > 0
+        used[468:] = True
+        weight = np.where(used, 2.0, 0.8)
+        self._point_weight = torch.from_numpy(weight / weight.mean()).float()
+        self._choice = np.cumsum(train.weights) / train.weights.sum()
+
+    def build_model(self) -> LandmarkNetwork:
+        """Return a network with the configured shape that starts from the mean shape."""
+        c = self.config
+        torch.manual_seed(c.loop.seed)
+        model = LandmarkNetwork(size=c.size, widths=c.widths, depths=c.depths, hidden=c.hidden)
+        model.set_mean_shape(torch.from_numpy(self.mean_shape).float())
+        return model
+
+    def batch(self, step: int) -> LandmarkBatch:
+        """Return the crops of a step, a function of the seed and the step alone."""
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng((self.config.loop.seed, step))
+        n, size = self.config.batch_size, self.config.size
+        images = np.empty((n, size, size, 3), np.uint8)
+        points = np.zeros((n, 478, 2), np.float32)
+        weights = np.zeros(n, np.float32)
+        presence = np.ones((n, 1), np.float32)
+        for i in range(n):
+            row = int(np.searchsorted(self._choice, rng.random()))
+            if rng.random() < self.config.negatives:
+                images[i] = self._negative(row, rng)
+                presence[i] = 0
+            else:
+                images[i], points[i] = self._sample(row, rng)
+                weights[i] = self._train.weights[row]
+        tensor = torch.from_numpy(images.transpose(0, 3, 1, 2))
+        return LandmarkBatch(
+            tensor, torch.from_numpy(points), torch.from_numpy(weights), torch.from_numpy(presence)
+        )
+
+    def loss(self, model: nn.Module, batch: LandmarkBatch) -> dict[str, Tensor]:
+        """Return the wing loss of the points, the likelihood of the spreads, and presence."""
+        c = self.config
+        images = batch.images.to(torch.float32, memory_format=torch.channels_last)
+        points, log_sigma, presence = model(images)
+        points, log_sigma = points.float(), log_sigma.float()
+        total = batch.weights.sum().clamp(min=1e-6)
+        error = points - batch.points
+        wing = wing_loss(error, c.wing_width, c.wing_curvature).mean(-1)
+        point_loss = ((wing * self._point_weight).mean(1) * batch.weights).sum() / total
+        # The spread learns from the residuals and must not pull on the points themselves.
+        distance = (self._to_ibug @ error.detach()).norm(dim=-1)
+        likelihood = log_sigma + distance * torch.exp(-log_sigma)
+        spread_loss = (likelihood.mean(1) * batch.weights).sum() / total
+        presence_loss = nn.functional.binary_cross_entropy_with_logits(
+            presence.float(), batch.presence
+        )
+        loss = 20 * point_loss + 0.02 * spread_loss + 0.05 * presence_loss
+        return {
+            "loss": loss,
+            "points": point_loss,
+            "spread": spread_loss,
+            "presence": presence_loss,
+        }
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Return mean errors over the validation split, percent of the outer-eye distance.
+
+        The first pass sees the label's box moved and scaled by a fixed draw; the second the crop
+        of the first's points. ``score`` is the second's error over the 68 points and irises.
+        """
+        data = self._validation
+        rng = np.random.default_rng(1)
+        first, second = [], []
+        for begin in range(0, len(data), 64):
+            rows = range(begin, min(begin + 64, len(data)))
+            crops = []
+            for i in rows:
+                truth = data.points[i, :, :2]
+                low, high = truth.min(0), truth.max(0)
+                side = CROP_MARGIN * float((high - low).max()) * np.exp(rng.normal(0, 0.06))
+                centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * side
+                crops.append(square_crop(centre, side, size=self.config.size))
+            guess = self._predict(model, data, rows, crops)
+            crops = [aligned_crop(points, size=self.config.size) for points in guess]
+            refined = self._predict(model, data, rows, crops)
+            for k, i in enumerate(rows):
+                if data.weights[i] > 0:
+                    first.append(eye_error(guess[k], data.points[i, :, :2]))
+                    second.append(eye_error(refined[k], data.points[i, :, :2]))
+        return {
+            "score": float(np.mean(second)),
+            "first_pass": float(np.mean(first)),
+            "median": float(np.median(second)),
+            "over_10_percent": float(np.mean(np.array(second) > 10)) * 100,
+        }
+
+    def _predict(
+        self, model: nn.Module, data: Portraits, rows: range, crops: list[Any]
+    ) -> list[np.ndarray]:
+        size = self.config.size
+        images = [
+            warp(data.images[i], crop, size=size) for i, crop in zip(rows, crops, strict=True)
+        ]
+        batch = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2)).float()
+        points = model(batch.contiguous(memory_format=torch.channels_last))[0].double().numpy()
+        pixels = (points + 0.5) * size - 0.5
+        return [c.inverse().apply(p) for c, p in zip(crops, pixels, strict=True)]
+
+    def _sample(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        c = self.config
+        image, labels = self._train.images[row], self._train.points[row]
+        border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
+        mode = border[int(rng.choice(3, p=(0.5, 0.2, 0.3)))]
+        moved = None
+        target = labels[:, :2].astype(np.float64)
+        if rng.random() < c.turn:
+            yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg))
+            pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25))
+            moved = turned_points(labels, self._mesh, yaw, pitch)
+            target = moved[1][:478, :2]
+        matrix = jittered_crop(target, rng, size=c.size, tight=rng.random() < c.tight)
+        if moved is None:
+            crop = cv2.warpAffine(
+                image, matrix, (c.size, c.size), flags=cv2.INTER_LINEAR, borderMode=mode
+            )
+        else:
+            crop = warp_turned(
+                image, *moved, self._mesh.triangles, matrix, size=(c.size, c.size), border=mode
+            )
+        points = target @ matrix[:, :2].T + matrix[:, 2]
+        if rng.random() < 0.5:
+            crop = np.ascontiguousarray(crop[:, ::-1])
+            points = points[FLIP478]
+            points[:, 0] = c.size - 1 - points[:, 0]
+        if rng.random() < c.occlusion:
+            other = self._train.images[int(rng.integers(len(self._train)))]
+            crop = occlude(crop, rng, other)
+        crop = finish(crop, rng)
+        return crop, ((points + 0.5) / c.size - 0.5).astype(np.float32)
+
+    def _negative(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        size = self.config.size
+        image, points = self._train.images[row], self._train.points[row, :, :2]
+        low, high = points.min(0), points.max(0)
+        middle, side = (low + high) / 2, float((high - low).max())
+        kind = rng.random()
+        angle = rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        if kind < 0.6:  # beside the face
+            side *= np.exp(rng.uniform(np.log(0.4), np.log(1.5)))
+            centre = middle + direction * rng.uniform(1.0, 1.8) * max(side, float(np.ptp(low)))
+        elif kind < 0.8:  # a piece of it
+            centre = middle + direction * rng.uniform(0, 0.4) * side
+            side *= rng.uniform(0.1, 0.3)
+        else:  # far too small
+            centre = middle + direction * rng.uniform(0, 1.5) * side
+            side *= rng.uniform(4.5, 9)
+        crop = square_crop(centre, side, size=size, roll=rng.uniform(-0.6, 0.6))
+        mode = (cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT)[int(rng.integers(2))]
+        piece = cv2.warpAffine(image, crop.matrix(), (size, size), borderMode=mode)
+        return finish(piece, rng)
+
+
+def finish(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply light, quality and grey to a crop."""
+    crop = photometric(crop, rng)
+    crop = degrade(crop, rng)
+    return to_grey(crop) if rng.random() < 0.1 else crop
+
+
+def wing_loss(error: Tensor, width: float, curvature: float) -> Tensor:
+    """Return w ln(1 + |e| / c) below w and |e| - const above: small errors still pull.
+
+    Source: Z.-H. Feng et al., Wing loss for robust facial landmark localisation with
+    convolutional neural networks, 2018, eq. 5.
+    """
+    size = error.abs()
+    constant = width - width * float(np.log1p(width / curvature))
+    return torch.where(size < width, width * torch.log1p(size / curvature), size - constant)
+
+
+def roll_of(points: np.ndarray) -> float:
+    """Return the roll (radians, clockwise in the image) of dense points (478, 2)."""
+    eyes = points[[263, 362]].mean(0) - points[[33, 133]].mean(0)
+    return float(np.arctan2(eyes[1], eyes[0]))
+
+
+def aligned_crop(points: np.ndarray, *, size: int) -> Any:
+    """Return the roll-aligned crop about dense points (478, 2): what the second pass sees."""
+    return points_crop(points, roll=roll_of(points), size=size, margin=CROP_MARGIN)
+
+
+def jittered_crop(
+    points: np.ndarray, rng: np.random.Generator, *, size: int, tight: bool
+) -> np.ndarray:
+    """Return a (2, 3) affine to a crop about dense points, moved by random amounts.
+
+    Tight crops vary as the second pass' do; the others as a detector's boxes do, and are sheared
+    and squeezed a little.
+    """
+    roll = roll_of(points)
+    if tight:
+        turn, shift, scale, squeeze = rng.normal(0, 0.05), 0.015, 0.03, 0.0
+    else:
+        turn, shift, scale, squeeze = rng.normal(0, np.radians(20)), 0.06, 0.12, 0.06
+    crop = points_crop(points, roll=roll + turn, size=size, margin=CROP_MARGIN)
+    linear = np.exp(rng.normal(0, scale)) * np.eye(2)
+    linear = linear @ np.array([[np.exp(rng.normal(0, squeeze)), rng.normal(0, squeeze)], [0, 1]])
+    middle = np.full(2, (size - 1) / 2)
+    matrix = crop.matrix()
+    offset = middle + rng.normal(0, shift, 2) * size - linear @ middle
+    return np.column_stack([linear @ matrix[:, :2], linear @ matrix[:, 2] + offset])
+
+
+def eye_error(points: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean error over the 68 points and irises, percent of the outer-eye distance."""
+    distance = np.linalg.norm(truth[33] - truth[263])
+    ours = np.concatenate([dense_to_ibug68(points), points[[468, 473]]])
+    theirs = np.concatenate([dense_to_ibug68(truth), truth[[468, 473]]])
+    return 100 * float(np.linalg.norm(ours - theirs, axis=1).mean() / distance)
+
+
+def mean_shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of aligned crops, symmetric, in crop fractions, and the most frontal's mean.
+
+    Args:
+        points: (N, 478, 3) labels.
+
+    Returns:
+        (478, 2) where the network starts, and (478, 2) for the triangulation: the mean of
+        the tenth whose face is nearest to its own mirror image.
+    """
+    shapes = np.stack([aligned_crop(p, size=1).apply(p) for p in points[:, :, :2].astype(float)])
+    mirrored = shapes[:, FLIP478] * [-1, 1]
+    asymmetry = np.linalg.norm(shapes - mirrored, axis=2).mean(1)
+    frontal = shapes[np.argsort(asymmetry)[: max(1, len(shapes) // 10)]]
+    mean, mesh = shapes.mean(0), frontal.mean(0)
+    return (mean + mean[FLIP478] * [-1, 1]) / 2, (mesh + mesh[FLIP478] * [-1, 1]) / 2
+
+
+def run_config(config: LandmarkConfig) -> dict[str, Any]:
+    """Return the configuration as plain values for a checkpoint."""
+    return asdict(config)
+
+
+def export_landmarks(checkpoint: Path, path: Path) -> dict[str, float]:
+    """Write a checkpoint's averaged weights as ``landmarks.onnx``; see ``export_onnx``.
+
+    Input ``image`` uint8 (N, S, S, 3) RGB; outputs ``points`` (N, 478, 2) in crop fractions from
+    the middle, ``log_sigma`` (N, 68), ``presence`` (N, 1) in [0, 1].
+    """
+    contents = load_checkpoint(checkpoint, kind="landmarks")
+    config = contents["config"]
+    names = ("size", "widths", "depths", "hidden")
+    model = LandmarkNetwork(**{name: config[name] for name in names})
+    model.load_state_dict(contents["ema"]["values"])
+    size = config["size"]
+    example = torch.full((2, size, size, 3), 127, dtype=torch.uint8)
+    return export_onnx(
+        LandmarkExport(model.eval()),
+        example,
+        path,
+        input_name="image",
+        outputs={"points": {0: "N"}, "log_sigma": {0: "N"}, "presence": {0: "N"}},
+        dynamic={0: "N"},
+        metadata={
+            "facekit.schema": "facekit.landmarks-network/1",
+            "facekit.size": str(size),
+            "facekit.margin": str(CROP_MARGIN),
+            "facekit.set": "mediapipe478",
+        },
+        tolerance=1e-3,
+    )

@@ -1,0 +1,155 @@
+"""The portraits: photographs with machine labels, and the one split of their persons.
+
+A folder of portraits holds ``labels_<set>.npz`` and a folder ``<set>`` of images for each set.
+The labels are a landmarker's, not truth; each has a weight from that landmarker's own score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from facekit.errors import InputError
+from facekit.io.images import read_photo
+
+SPLITS = ("held_out", "validation", "train")
+# Two photographs whose identity embeddings agree this well show one person.
+SAME_PERSON_COSINE = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Portraits:
+    """Photographs and labels.
+
+    Attributes:
+        names: N names ``<set>/<file>``.
+        images: N arrays (H, W, 3) uint8 RGB.
+        points: (N, 478, 3) float32, pixels of the image; z relative, smaller is nearer.
+        boxes: (N, 4) float32 x, y, width, height of the labeller's detector.
+        weights: (N,) float32 in [0, 1], how much a label is trusted.
+        split: N strings of ``SPLITS``.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[np.ndarray, ...]
+    points: np.ndarray
+    boxes: np.ndarray
+    weights: np.ndarray
+    split: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def subset(self, split: str) -> Portraits:
+        """Return the portraits of one split."""
+        rows = [i for i, s in enumerate(self.split) if s == split]
+        return Portraits(
+            tuple(self.names[i] for i in rows),
+            tuple(self.images[i] for i in rows),
+            self.points[rows],
+            self.boxes[rows],
+            self.weights[rows],
+            (split,) * len(rows),
+        )
+
+
+def split_persons(names: Sequence[str], identity: np.ndarray) -> tuple[str, ...]:
+    """Return the split of every photograph; one person's photographs share one.
+
+    Photographs are linked where their identity embeddings' cosine exceeds 0.6; the sha256 of the
+    alphabetically first name of a connected group, modulo 10, decides: 0 held out, 1 validation,
+    else train. A group's split does not depend on the order of the files, but changes when a
+    photograph that sorts first joins it.
+
+    Args:
+        names: N distinct names.
+        identity: (N, D) identity embeddings of any length, not zero.
+
+    Raises:
+        InputError: counts differ, names repeat, or an embedding is zero or not finite.
+    """
+    vectors = np.asarray(identity, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(names) or len(set(names)) != len(names):
+        raise InputError(
+            f"split: expected one embedding row per distinct name, got {vectors.shape} for "
+            f"{len(names)} names ({len(set(names))} distinct)"
+        )
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise InputError("split: expected finite embeddings that are not zero")
+    unit = vectors / lengths[:, None]
+    rows, columns = np.nonzero(unit @ unit.T > SAME_PERSON_COSINE)
+    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(names),) * 2)
+    _, group = connected_components(graph, directed=False)
+    first: dict[int, str] = {}
+    for name, g in zip(names, group, strict=True):
+        first[int(g)] = min(name, first.get(int(g), name))
+    kind = {g: _split_of_name(name) for g, name in first.items()}
+    return tuple(kind[int(g)] for g in group)
+
+
+def load_portraits(
+    folder: Path,
+    *,
+    labels: Path | None = None,
+    splits: Sequence[str] = SPLITS,
+    limit: int | None = None,
+) -> Portraits:
+    """Read portraits and labels into memory.
+
+    Args:
+        folder: holds a folder ``<set>/`` of images per set, and ``labels_<set>.npz``.
+        labels: folder of other ``labels_<set>.npz`` (see ``relabel``); None takes ``folder``.
+        splits: which splits to decode (the split itself always uses every label).
+        limit: keep only so many of each split, for trials.
+
+    Raises:
+        InputError: no labels there, or a labelled file is missing.
+    """
+    where = Path(folder if labels is None else labels)
+    files = sorted(where.glob("labels_*.npz"))
+    if not files:
+        raise InputError(f"{where}: expected labels_<set>.npz files, found none")
+    names: list[str] = []
+    paths: list[Path] = []
+    columns: dict[str, list[np.ndarray]] = {}
+    for file in files:
+        group = file.stem.removeprefix("labels_")
+        with np.load(file, allow_pickle=False) as content:
+            for key in ("landmarks478", "box", "landmark_score", "identity128"):
+                columns.setdefault(key, []).append(np.asarray(content[key], np.float32))
+            names += [f"{group}/{name}" for name in content["files"]]
+            paths += [Path(folder) / group / str(name) for name in content["files"]]
+    table = {key: np.concatenate(values) for key, values in columns.items()}
+    split = split_persons(names, table["identity128"])
+    keep: list[int] = []
+    for wanted in splits:
+        rows = [i for i, s in enumerate(split) if s == wanted]
+        keep += rows if limit is None else rows[:limit]
+    missing = [paths[i] for i in keep if not paths[i].exists()]
+    if missing:
+        raise InputError(f"{missing[0]}: labelled but missing ({len(missing)} such files)")
+    return Portraits(
+        tuple(names[i] for i in keep),
+        tuple(np.ascontiguousarray(read_photo(paths[i]).image) for i in keep),
+        table["landmarks478"][keep],
+        table["box"][keep],
+        label_weights(table["landmark_score"][keep]),
+        tuple(split[i] for i in keep),
+    )
+
+
+def label_weights(score: np.ndarray) -> np.ndarray:
+    """Return the trust in a label from its landmarker's score: 0 below 0.5, 1 from 0.9."""
+    return np.clip((np.asarray(score, np.float32) - 0.5) / 0.4, 0, 1)
+
+
+def _split_of_name(name: str) -> str:
+    digest = int(hashlib.sha256(name.encode("utf-8")).hexdigest(), 16) % 10
+    return {0: "held_out", 1: "validation"}.get(digest, "train")

@@ -1,0 +1,143 @@
+"""The recipes of ``facekit train``: data to run folder to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from facekit.config import dump_toml, load_toml, override
+from facekit.errors import UsageError
+from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.learn.loop import LoopConfig, RunInfo, train
+from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
+from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
+from facekit.train.portraits import Portraits, load_portraits
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A preset: its configuration and what runs it."""
+
+    config: Any
+    run: Callable[..., dict[str, Any]]
+
+
+def resolve(
+    name: str, assignments: Sequence[str], *, seed: int | None = None
+) -> tuple[Recipe, Any]:
+    """Return a recipe and its final configuration.
+
+    Args:
+        name: a preset's name, or a ``.toml`` whose first key ``preset`` names one.
+        assignments: ``NAME=VALUE`` texts that win over the file.
+        seed: of weights and batches; wins over all.
+
+    Raises:
+        UsageError: no such preset or key.
+        InputError: the file cannot be read.
+    """
+    path = Path(name)
+    preset = path.stem.split(".")[0] if path.suffix == ".toml" else name
+    if preset not in RECIPES:
+        raise UsageError(
+            f"train: expected one of {', '.join(sorted(RECIPES))}, or a .toml named after one "
+            f"(landmarks.mine.toml), got {name!r}"
+        )
+    recipe = RECIPES[preset]
+    config = recipe.config
+    if path.suffix == ".toml":
+        config = load_toml(config, path)
+    config = override(config, assignments)
+    if seed is not None:
+        config = replace(config, loop=replace(config.loop, seed=seed))
+    return recipe, config
+
+
+def train_landmarks(
+    data: Sequence[Path],
+    run: Path,
+    config: LandmarkConfig,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the landmark network on portraits and write ``RUN/landmarks.onnx``.
+
+    Args:
+        data: the portraits' folder, and optionally a folder of better labels for it.
+        run: run folder.
+        config: see ``LandmarkConfig``.
+        resume: go on from ``RUN/last.pth``.
+        progress: called with steps done and in all.
+
+    Returns:
+        ``best`` validation figures, ``onnx`` path and the export's ``differences``.
+
+    Raises:
+        InputError, OutputExistsError, UsageError: nothing could be started.
+    """
+    portraits = _portraits(data)
+    task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
+    info = RunInfo("landmarks", asdict(config))
+    _note_config(run, config)
+    best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
+    path = run / "landmarks.onnx"
+    return _finish(run, best, path, export_landmarks(run / "best.pth", path))
+
+
+def train_detector(
+    data: Sequence[Path],
+    run: Path,
+    config: DetectorConfig,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the face detector on collages of portraits and write ``RUN/detector.onnx``.
+
+    Arguments, result and errors as ``train_landmarks``.
+    """
+    portraits = _portraits(data)
+    task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
+    info = RunInfo("detector", asdict(config))
+    _note_config(run, config)
+    best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
+    path = run / "detector.onnx"
+    return _finish(run, best, path, export_detector(run / "best.pth", path, task))
+
+
+RECIPES = {
+    "landmarks": Recipe(LandmarkConfig(loop=LoopConfig(steps=16_000)), train_landmarks),
+    "detector": Recipe(
+        DetectorConfig(loop=LoopConfig(steps=9_000, learning_rate=3e-3)), train_detector
+    ),
+}
+
+
+def _portraits(data: Sequence[Path]) -> Portraits:
+    if not 1 <= len(data) <= 2:
+        raise UsageError(
+            "train: expected --data PORTRAITS, optionally a second --data with better labels "
+            f"for them; got {len(data)}"
+        )
+    labels = data[1] if len(data) == 2 else None
+    return load_portraits(Path(data[0]), labels=labels, splits=("train", "validation"))
+
+
+def _note_config(run: Path, config: Any) -> None:
+    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
+    path = make_folder(run) / "config.toml"
+    if not path.exists():
+        write_text(path, dump_toml(config))
+
+
+def _finish(
+    run: Path, best: dict[str, float], path: Path, differences: dict[str, float]
+) -> dict[str, Any]:
+    result = {"best": best, "onnx": str(path), "differences": differences}
+    write_json(run / "result.json", result)
+    return result
