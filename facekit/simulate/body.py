@@ -61,7 +61,7 @@ def random_cloth(rng: np.random.Generator) -> ClothStyle:
         colour=tuple(float(c) for c in colour),
         second=tuple(float(c) for c in second),
         stripe_mm=float(rng.uniform(6, 30)) if rng.random() < 0.25 else 0.0,
-        neckline=float(max(0, rng.normal(15, 35))),
+        neckline=float(np.clip(rng.normal(10, 25), 0, 60)),
         width=float(rng.uniform(0.85, 1.2)),
     )
 
@@ -82,15 +82,15 @@ def random_glasses(rng: np.random.Generator, *, probability: float) -> GlassesSt
     )
 
 
-def torso(places: np.ndarray, style: ClothStyle, *, turn: np.ndarray) -> Piece:
-    """Put shoulders under the neck, turned by ``turn`` (3, 3) about it; standard millimetres.
+def torso(places: np.ndarray, style: ClothStyle, *, chin: float) -> Piece:
+    """Put shoulders under the neck; standard millimetres.
 
     Args:
-        places: (V, 3) of the head, to find where its neck ends.
+        places: (V, 3) of the head, to find its neck.
         style: whose clothes.
-        turn: rotation of the body against the head.
+        chin: height y of the chin.
     """
-    centre, rings = _neck_rings(places)
+    centre, rings = _neck_rings(places, chin)
     rings[-4:, 0] = np.maximum(rings[-4:, 0], rings[-5, 0]) * style.width
     fine = np.linspace(0, len(rings) - 1, 48)
     profile = np.stack([np.interp(fine, np.arange(len(rings)), c) for c in rings.T], axis=1)
@@ -115,7 +115,7 @@ def torso(places: np.ndarray, style: ClothStyle, *, turn: np.ndarray) -> Piece:
     shape += 5 * folds[:, None] * shape / np.maximum(np.linalg.norm(shape, axis=1), 1)[:, None]
     faces = grid_faces(len(profile), len(angle), wrap=True)
     return Piece(
-        (shape @ turn.T + centre).astype(np.float32),
+        (shape + centre).astype(np.float32),
         faces,
         np.full(len(faces), CLOTH, np.int8),
         shape.astype(np.float32),
@@ -123,16 +123,16 @@ def torso(places: np.ndarray, style: ClothStyle, *, turn: np.ndarray) -> Piece:
     )
 
 
-def collar_height(places: np.ndarray) -> float:
-    """Return the height y of the narrowest part of the neck below the jaw, standard mm."""
-    return _neck(places)[0]
+def collar_height(places: np.ndarray, chin: float) -> float:
+    """Return the height y where clothes begin, by where a neck below ``chin`` is narrow."""
+    return _neck(places, chin)[0]
 
 
-def _neck(places: np.ndarray) -> tuple[float, float, float, float]:
-    """Return (height, half width, half depth, middle z) of the neck where it is narrowest."""
+def _neck(places: np.ndarray, chin: float) -> tuple[float, float, float, float]:
+    """Return (height, half width, half depth, middle z) low on the neck, where it is narrow."""
     low = float(places[:, 1].min())
     sizes = []
-    for level in np.linspace(low + 6, max(-108.0, low + 30), 14):
+    for level in np.linspace(max(low + 6, chin - 60), max(low + 12, chin - 8), 12):
         band = places[np.abs(places[:, 1] - level) < 6]
         if len(band) < 8:
             continue
@@ -141,20 +141,21 @@ def _neck(places: np.ndarray) -> tuple[float, float, float, float]:
         sizes.append((level, wide, (front - back) / 2, (front + back) / 2))
     if not sizes:
         return low, 50.0, 50.0, float(np.median(places[:, 2]))
-    return tuple(float(v) for v in min(sizes, key=lambda size: size[1] + size[2]))
+    narrow = 1.05 * min(wide for _, wide, _, _ in sizes)
+    return tuple(float(v) for v in next(size for size in sizes if size[1] <= narrow))
 
 
-def _neck_rings(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _neck_rings(places: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray]:
     """Return where the collar is (3,), and half width, half depth, height, shift of each ring.
 
     The rings begin within the neck and widen to the shoulders; heights count from the collar.
     """
-    collar, wide, deep, middle = _neck(places)
+    collar, wide, deep, middle = _neck(places, chin)
     rings = [
         [wide * 0.6, deep * 0.6, 60, 6],
-        [wide * 0.94, deep * 0.94, 26, 0],
-        [wide * 1.06, deep * 1.06, 8, 0],
-        [wide * 1.12, deep * 1.1, -8, -1],
+        [wide * 0.97, deep * 0.97, 26, 0],
+        [wide * 1.1, deep * 1.1, 10, 0],
+        [wide * 1.16, deep * 1.14, -8, -1],
         [wide * 1.35, deep * 1.15, -22, -3],
         [wide * 2.1, deep * 1.3, -38, -6],
         [170, 92, -64, -8],

@@ -13,14 +13,18 @@ from scipy import ndimage
 
 from facekit.geometry.mesh import submesh, vertex_normals
 from facekit.render.shade import srgb_to_linear
-from facekit.simulate.curves import smoothstep
+from facekit.simulate.curves import curve_distance, smoothstep
 from facekit.simulate.noise import solid_noise
 from facekit.simulate.pieces import Piece, grid_faces
 from facekit.simulate.subject import HAIR
 
-# The hairline's height y over the depth z, of an average head.
-_LINE_Z = np.array([-400.0, -150, -128, -104, -96, -72, -62, -56, -46, -30, -10, 60])
-_LINE_Y = np.array([-52.0, -50, -42, -12, 14, 16, -12, 22, 46, 58, 63, 66])
+# The hairline of an average head, (z, y) from the nape over the ear to the forehead.
+_LINE = np.array(
+    [
+        *[(-400.0, -52.0), (-150, -50), (-128, -42), (-106, -14), (-98, 12), (-86, 20), (-72, 14)],
+        *[(-68, -12), (-62, -12), (-57, 22), (-46, 46), (-30, 58), (-10, 63), (60, 66)],
+    ]
+)
 _CROWN = np.array([0.0, 105.0, -80.0], np.float32)
 
 
@@ -89,13 +93,20 @@ def hair_mask(places: np.ndarray, style: HairStyle) -> np.ndarray:
     """Return how much of each scalp place (N, 3) hair covers, (N,) in [0, 1]."""
     if style.thickness <= 0:
         return np.zeros(len(places), np.float32)
-    y, z = places[:, 1], places[:, 2]
-    line = np.interp(z, _LINE_Z, _LINE_Y) + style.hairline * smoothstep(-60, -20, z)
-    edge = solid_noise(places, size=14, seed=style.seed, octaves=2)
     fine = solid_noise(places, size=1.6, seed=style.seed + 1)
-    return (style.cover * smoothstep(-3.5, 3.5, y - line + 3 * edge + 1.6 * fine)).astype(
+    return (style.cover * smoothstep(-3, 3, _beyond_line(places, style) + 1.8 * fine)).astype(
         np.float32
     )
+
+
+def _beyond_line(places: np.ndarray, style: HairStyle) -> np.ndarray:
+    """Return the distance (N,) from the hairline, mm: positive on the scalp, negative off it."""
+    line = _LINE.copy()
+    line[:, 1] += style.hairline * smoothstep(-60, -20, line[:, 0])
+    found = curve_distance(places[:, [2, 1]], line)
+    edge = solid_noise(places, size=14, seed=style.seed, octaves=2)
+    # The line runs from the nape to the forehead, with the scalp on its left.
+    return found.distance * found.side + 3 * edge
 
 
 def hair_cap(
@@ -110,10 +121,8 @@ def hair_cap(
     """
     if style.thickness <= 0:
         return None
-    y, z = places[:, 1], places[:, 2]
-    line = np.interp(z, _LINE_Z, _LINE_Y) + style.hairline * smoothstep(-60, -20, z)
-    line -= 3 * solid_noise(places, size=14, seed=style.seed, octaves=2)
-    grown = smoothstep(-9, 16, y - line)
+    beyond = _beyond_line(places, style)
+    grown = smoothstep(-5, 15, beyond)
     on_skin = np.zeros(len(vertices), bool)
     on_skin[faces[skin]] = True
     rows, cap = submesh(faces, (grown > 0) & on_skin)

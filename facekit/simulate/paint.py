@@ -20,7 +20,7 @@ from facekit.simulate.subject import CLOTH, EYE, FRAME, HAIR, LENS, MOUTH, SKIN,
 
 _CAP = 1
 _MOUTH_COLOUR = np.array([0.10, 0.022, 0.02], np.float32)
-_TEETH_COLOUR = np.array([0.62, 0.56, 0.46], np.float32)
+_TEETH_COLOUR = np.array([0.42, 0.375, 0.30], np.float32)
 
 
 def shade_scene(
@@ -61,12 +61,17 @@ def shade_scene(
 
     albedo, gloss, roughness = _surface(places, material, piece, scene, look)
     # The inside of the head seen through an opening is dark.
-    albedo[behind & ~scene.two_sided[triangle]] *= 0.05
+    inside = behind & ~scene.two_sided[triangle]
+    albedo[inside] = 0.2 * _MOUTH_COLOUR
+    gloss[inside] = 0
+    cavity = (material == MOUTH) | (material == TEETH)
+    open_to[cavity] = np.clip(open_to[cavity], 0.15, 0.55)
 
     head = in_camera[: scene.num_head_vertices]
     bounds = np.stack([head.min(0) - 25, head.max(0) + 25])
     shadow = ShadowMap(in_camera, scene.faces, look.light.key, bounds=bounds)
     lit = shadow.lit(position, normal, softness_mm=look.light.softness_mm, seed=look.seed)
+    lit[cavity] *= 0.6
     received = diffuse(normal, look.light, open_to=open_to, lit=lit, skin=material == SKIN)
     colour = albedo * received
     shine = _highlights(normal, view, lit, open_to, gloss, roughness, look)

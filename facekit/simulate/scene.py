@@ -14,7 +14,8 @@ from facekit.simulate.hair import hair_cap, long_hair
 from facekit.simulate.light import ambient_occlusion
 from facekit.simulate.look import Look
 from facekit.simulate.pieces import Piece
-from facekit.simulate.subject import EYE, SKIN, Subject
+from facekit.simulate.subject import EYE, SKIN, TEETH, Subject
+from facekit.simulate.teeth import teeth
 
 if TYPE_CHECKING:
     from facekit.simulate.portrait import View
@@ -73,16 +74,18 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
     marks = (subject.neutral_landmarks - origin) * scale
     posed_marks = (subject.points(subject.vertices) - origin) * scale
     skin = subject.material == SKIN
+    chin = float(marks[8, 1])
     # What lies below the collar is hidden by clothes, which turn differently from the head.
-    above = places[subject.faces, 1].mean(axis=1) > collar_height(places) - 6
+    above = places[subject.faces, 1].mean(axis=1) > collar_height(places, chin) + 1
     own = np.ascontiguousarray(subject.faces[above])
     head = Piece(shown, own, subject.material[above], places, two_sided=False)
     pieces = [head]
     bodies = [
         hair_cap(shown, own, places, skin[above], look.hair),
-        torso(places, look.cloth, turn=np.eye(3)),
+        torso(places, look.cloth, chin=chin),
         long_hair(shown, look.hair),
         glasses(posed_marks, look.glasses),
+        teeth(marks, posed_marks) if not (subject.material == TEETH).any() else None,
     ]
     kinds = [0]
     body = slice(0, 0)
