@@ -68,7 +68,8 @@ def test_every_named_file_is_written(tmp_path):
         "index.html",
     }
     assert json.loads((tmp_path / "out" / "failures.json").read_text()) == []
-    rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open(encoding="utf-8")))
+    text = (tmp_path / "out" / "summary.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
     assert [(row["input"], row["folder"]) for row in rows] == [("é.png", "a b/é")]
     assert result.made == 1
 
