@@ -9,9 +9,9 @@ from facekit.geometry.cameras import project
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 from facekit.morphable.model import MorphableModel
-from facekit.render.interpolate import interpolate, unit
+from facekit.render.interpolate import interpolate_at, unit
 from facekit.render.rasterise import rasterise
-from facekit.render.shade import linear_to_srgb
+from facekit.render.shade import to_uint8
 from facekit.types import Camera
 
 PANEL = 360
@@ -115,14 +115,16 @@ def _clay(
     """Clay under a soft studio light: (S, S, 3) float32 in [0, 255], and where it is."""
     points = project(camera, vertices)
     fragments = rasterise(points, drawn, camera.width, camera.height)
+    hit = fragments.covered
     normals = vertex_normals(vertices, faces) @ camera.rotation.T
-    n = unit(interpolate(fragments, drawn, normals))
+    n = unit(interpolate_at(fragments.triangle[hit], fragments.barycentric[hit], drawn, normals))
     key = n @ np.array([-0.45, -0.55, -0.70], np.float32)
     fill = n @ np.array([0.75, -0.05, -0.66], np.float32)
-    rim = np.clip(1 + n[..., 2], 0, 1) ** 3
+    rim = np.clip(1 + n[:, 2], 0, 1) ** 3
     light = 0.10 + 0.62 * np.clip(key, 0, 1) + 0.22 * np.clip(fill, 0, 1) + 0.10 * rim
-    linear = light[..., None] * np.array([0.80, 0.76, 0.72], np.float32)
-    return linear_to_srgb(np.clip(linear, 0, 1)) * 255, fragments.covered
+    picture = np.zeros((camera.height, camera.width, 3), np.float32)
+    picture[hit] = to_uint8(light[:, None] * np.array([0.80, 0.76, 0.72], np.float32))
+    return picture, hit
 
 
 def _average(picture: np.ndarray) -> np.ndarray:
