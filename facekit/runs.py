@@ -44,7 +44,7 @@ class RunFolder:
         command: the command's name, e.g. ``fit``.
         options: everything that changes what an item's result is (JSON values).
         assets: name to sha256 of the model and network files that were used.
-        overwrite: drop an earlier run's records when its options or assets differ.
+        overwrite: forget an earlier run, so that every item is done again.
 
     Raises:
         OutputExistsError: the folder holds a run of another command, options or assets.
@@ -102,7 +102,7 @@ class RunFolder:
                 old.get("facekit_version"),
                 __version__,
             )
-        if differing:
+        if overwrite:
             self._journal.unlink(missing_ok=True)
             return
         self.records = dict(old.get("items", {}))

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 Jobs = Annotated[int, typer.Option(min=0, help="Parallel processes; 0 uses every core.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results made with other options.")
+    bool, typer.Option("--overwrite", help="Do everything again, also over other options' results.")
 ]
 Model = Annotated[str, typer.Option(help="Morphable model: 'builtin' or a model file.")]
 AllowDownload = Annotated[

@@ -16,7 +16,7 @@ from scipy import ndimage, sparse
 
 from facekit.errors import InputError
 from facekit.geometry.cameras import project
-from facekit.geometry.mesh import vertex_normals
+from facekit.geometry.mesh import vertex_adjacency, vertex_normals
 from facekit.morphable.model import MorphableModel
 from facekit.render.rasterise import rasterise
 from facekit.render.shade import linear_to_srgb, srgb_to_linear
@@ -24,6 +24,8 @@ from facekit.types import Camera
 
 # The z-buffer against which vertices are tested has about this many pixels a side.
 _VISIBILITY_SIDE = 320
+# Width in rings of vertices of the soft border towards neck and scalp.
+_BORDER_RINGS = 6
 # A vertex this far behind the nearest surface is hidden (mm).
 _DEPTH_TOLERANCE = 3.0
 
@@ -80,6 +82,22 @@ class TextureProjector:
             return self.model.mirror
         return np.arange(self.model.num_vertices)
 
+    @cached_property
+    def _belongs(self) -> np.ndarray:
+        """Where the photograph is skin and not collar or hair, (V,) in [0, 1], soft borders."""
+        regions = self.model.regions
+        outside = np.zeros(self.model.num_vertices, bool)
+        for name in ("neck", "scalp"):
+            if name in regions:
+                outside |= regions[name]
+        values = (~outside).astype(np.float32)
+        neighbours = vertex_adjacency(self.model.faces, len(values)).astype(np.float32)
+        degree = np.maximum(np.asarray(neighbours.sum(axis=1)).ravel(), 1)
+        for _ in range(_BORDER_RINGS):
+            # Only inwards: a collar must not bleed into the chin.
+            values = np.minimum(values, (neighbours @ values) / degree)
+        return values.astype(np.float32)
+
     def project(self, image: np.ndarray, vertices: np.ndarray, camera: Camera) -> np.ndarray:
         """Return the texture, (size, size, 3) uint8 sRGB, of a photograph.
 
@@ -125,7 +143,7 @@ class TextureProjector:
         x, y = points[:, 0], points[:, 1]
         inside = (x > 0) & (y > 0) & (x < camera.width - 1) & (y < camera.height - 1)
         weight = np.clip((facing - 0.15) / 0.35, 0, 1) * (seen & inside)
-        return weight.astype(np.float32)
+        return (weight * self._belongs).astype(np.float32)
 
     def _base(self, image: np.ndarray, points: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """The model's albedo per texel at the photograph's brightness, sRGB in [0, 255]."""
