@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from toy import toy_model
 
 from facekit.evaluate.now import crop_scan, score_scan
+from facekit.evaluate.speed import measure, select_cases
 from facekit.evaluate.speed_cases import default_cases, synthetic_scan
 
 
@@ -23,3 +25,11 @@ def test_the_scan_has_as_many_cropped_points_as_it_says():
     assert 0.05 < np.median(score.distances) < 5
     again = synthetic_scan(toy_model(), points=5000, seed=1)[0]
     assert (again == scan).all()
+
+
+@pytest.mark.parametrize("key", ["lm68.1t", "rasterise.224.1t", "now.scan"])
+def test_cases_of_the_built_in_model_run(key):
+    cases = select_cases(default_cases(), [key])
+    document = measure(cases, rounds=1, strict=True)
+    assert document["metrics"][key]["median_ms"] > 0
+    assert not document["unavailable"]
