@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from facekit.cli import doctor, eval, fit, landmarks, samples
+from facekit.cli import doctor, eval, fit, landmarks, samples, simulate
 
 
 def register(app: typer.Typer) -> None:
@@ -12,5 +12,6 @@ def register(app: typer.Typer) -> None:
     app.command("samples")(samples.samples)
     app.command("fit")(fit.fit)
     app.command("landmarks")(landmarks.landmarks)
+    app.add_typer(simulate.app, name="simulate")
     app.add_typer(eval.app, name="eval")
     app.command("doctor")(doctor.doctor)
