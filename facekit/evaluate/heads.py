@@ -264,7 +264,7 @@ def _predict_and_score(
         if prediction is None:
             raise ItemError("no face was found")
         score = score_scan(scan, landmarks, prediction)
-    except ItemError as error:
+    except (ItemError, InputError) as error:
         return None, None, {"error": str(error)}
     return prediction, score.distances, item_details(score)
 

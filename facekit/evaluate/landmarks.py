@@ -95,7 +95,7 @@ def evaluate_landmarks(
             points = _nearest_face(detector.detect(read_image(path), path=path), truth.points[row])
             predicted[row] = points[indices]
             errors.append(None)
-        except ItemError as error:
+        except (ItemError, InputError) as error:
             errors.append(str(error))
         if progress is not None:
             progress(row + 1, len(truth.images))

@@ -52,6 +52,9 @@ def bench():
     def broken(picture):
         raise ItemError("diverged")
 
+    def bad(picture):
+        return model_prediction(model, np.full_like(model.mean, np.nan))
+
     def foreign(picture):
         """Another topology: the shape with its faces in another order and vertices doubled."""
         shape = good(picture)
@@ -66,7 +69,13 @@ def bench():
         heads,
         model,
         render=render,
-        methods={"fit": good, "half": half, "broken": broken, "foreign": foreign},
+        methods={
+            "fit": good,
+            "half": half,
+            "broken": broken,
+            "nan": bad,
+            "foreign": foreign,
+        },
         chosen=chosen,
         yaws_deg=[0, 45],
         progress=lambda done, total: seen.append((done, total)),
@@ -76,7 +85,15 @@ def bench():
 
 def test_ranking_is_mean_fit_projection(bench):
     methods = bench[0]["methods"]
-    assert list(methods) == ["mean_face", "projection_all", "fit", "half", "broken", "foreign"]
+    assert list(methods) == [
+        "mean_face",
+        "projection_all",
+        "fit",
+        "half",
+        "broken",
+        "nan",
+        "foreign",
+    ]
     assert (
         methods["projection_all"]["median"]
         < 0.6 * methods["fit"]["median"]
@@ -115,8 +132,9 @@ def test_missing_are_counted_by_view(bench):
     assert document["methods"]["broken"]["count"] == 0
     assert document["comparisons"]["broken"] is None
     assert document["comparisons"]["half"]["pictures"] == 10
-    errors = {i["error"] for i in document["items"] if i["missing"]}
-    assert errors == {"no face was found", "diverged"}
+    assert document["methods"]["nan"]["missing"] == 20
+    errors = {i["error"].partition(":")[0] for i in document["items"] if i["missing"]}
+    assert errors == {"no face was found", "diverged", "prediction landmarks"}
     assert bench[2][-1] == (20, 20)
     json.dumps(document, allow_nan=False)
 

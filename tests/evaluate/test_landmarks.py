@@ -116,9 +116,11 @@ def test_a_detector_that_fails_on_an_image_is_a_miss(frl):
     folder, truth = frl
     prepared = {name: [face(p)] for name, p in truth.items()}
     prepared["b.png"] = ItemError("too dark")
+    prepared["c.png"] = InputError("no such thing")
     document = evaluate_landmarks(read_landmark_truth(folder), Known(prepared))
     assert document["items"][1]["error"] == "too dark"
-    assert document["metrics"]["count"] == 2
+    assert document["items"][2]["error"] == "no such thing"
+    assert document["metrics"]["count"] == 1
 
 
 def test_the_face_nearest_to_the_truth_is_scored(frl):

@@ -27,8 +27,10 @@ def test_the_scan_has_as_many_cropped_points_as_it_says():
     assert (again == scan).all()
 
 
-@pytest.mark.parametrize("key", ["lm68.1t", "rasterise.224.1t", "now.scan"])
-def test_cases_of_the_built_in_model_run(key):
+@pytest.mark.parametrize(
+    "key", ["detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t", "now.scan"]
+)
+def test_cases_of_the_built_in_model_and_networks_run(key):
     cases = select_cases(default_cases(), [key])
     document = measure(cases, rounds=1, strict=True)
     assert document["metrics"][key]["median_ms"] > 0
