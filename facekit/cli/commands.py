@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from facekit.cli import doctor, eval, fit, landmarks, samples, simulate
+from facekit.cli import doctor, eval, fit, landmarks, samples, simulate, train
 
 
 def register(app: typer.Typer) -> None:
@@ -14,4 +14,6 @@ def register(app: typer.Typer) -> None:
     app.command("landmarks")(landmarks.landmarks)
     app.add_typer(simulate.app, name="simulate")
     app.add_typer(eval.app, name="eval")
+    app.command("train")(train.train)
+    app.command("relabel")(train.relabel)
     app.command("doctor")(doctor.doctor)

@@ -18,7 +18,7 @@ from facekit.geometry.alignment import SimilarityTransform, align_similarity
 # Where ``five-v1`` puts right eye, left eye, nose tip, right and left mouth corner, as fractions
 # of the crop's side: the mean of near-frontal faces, made symmetric, in a square 1.3 times the
 # height from the top of the forehead to the chin.
-FIVE_V1 = np.array([[0.358, 0.383], [0.642, 0.383], [0.5, 0.561], [0.393, 0.687], [0.607, 0.687]])
+FIVE_V1 = np.array([[0.363, 0.361], [0.637, 0.361], [0.5, 0.510], [0.362, 0.643], [0.638, 0.643]])
 CROP_ID = "five-v1"
 
 

@@ -200,7 +200,7 @@ def _schedule(step: int, config: LoopConfig) -> float:
 def _check_finite(loss: Tensor, step: int) -> None:
     if not torch.isfinite(loss):
         raise ItemError(
-            f"training diverged: the loss is {float(loss)} at step {step}; "
+            f"training diverged: the loss is {float(loss.detach())} at step {step}; "
             "lower the learning rate and resume from last.pth"
         )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import cv2
+import numba
 import numpy as np
-from numba import njit
+from numba.types import Array, float32, float64, int32, int64, uint8, void
 from scipy.spatial import ConvexHull, Delaunay
 
 from facekit.geometry.rotations import euler_to_matrix
@@ -78,7 +79,18 @@ def _ring(points: np.ndarray, outline: np.ndarray, radius: float) -> np.ndarray:
     return centre + radius * (edge - centre)
 
 
-@njit(nogil=True, cache=True)
+@numba.njit(
+    void(
+        float64[:, ::1],
+        float64[:, ::1],
+        int32[:, ::1],
+        float64[:, ::1],
+        float64[:, ::1],
+        float64[:, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
 def _fill_map(source, target, triangles, map_x, map_y, depth):  # pragma: no cover - compiled
     height, width = map_x.shape
     for t in range(triangles.shape[0]):
@@ -134,10 +146,11 @@ def warp_turned(
     x, y = np.arange(size[0], dtype=np.float64)[None], np.arange(size[1], dtype=np.float64)[:, None]
     map_x = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]
     map_y = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
-    moved = np.empty_like(target)
+    moved = np.empty((len(target), 3))
     moved[:, :2] = target[:, :2] @ matrix[:, :2].T + matrix[:, 2]
     moved[:, 2] = target[:, 2]
     depth = np.full(map_x.shape, np.inf)
+    source = np.ascontiguousarray(source, dtype=np.float64)
     _fill_map(source, moved, triangles, map_x, map_y, depth)
     return cv2.remap(
         image,
@@ -148,7 +161,19 @@ def warp_turned(
     )
 
 
-@njit(nogil=True, cache=True)
+@numba.njit(
+    void(
+        Array(uint8, 3, "C", readonly=True),
+        float32[:, ::1],
+        float32[::1],
+        Array(float32, 1, "C", readonly=True),
+        int64,
+        float32,
+        uint8[:, :, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
 def _develop(image, curve, ramp, noise, offset, amount, out):  # pragma: no cover - compiled
     height, width = image.shape[:2]
     n = noise.shape[0]
@@ -165,6 +190,7 @@ def _develop(image, curve, ramp, noise, offset, amount, out):  # pragma: no cove
 
 
 _NOISE = np.random.default_rng(7).standard_normal(1 << 18).astype(np.float32)
+_NOISE.setflags(write=False)
 
 
 def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -182,6 +208,7 @@ def photometric(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     ramp = np.array([1 - middle, *slope], dtype=np.float32)
     amount = np.float32(rng.exponential(5.0) if rng.random() < 0.5 else 0.0)
     out = np.empty_like(image)
+    image = np.ascontiguousarray(image)
     _develop(image, curve, ramp, _NOISE, int(rng.integers(len(_NOISE))), amount, out)
     return out
 

@@ -189,7 +189,9 @@ class LandmarkTask:
             warp(data.images[i], crop, size=size) for i, crop in zip(rows, crops, strict=True)
         ]
         batch = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2)).float()
-        points = model(batch.contiguous(memory_format=torch.channels_last))[0].double().numpy()
+        with torch.no_grad():
+            output = model(batch.contiguous(memory_format=torch.channels_last))
+        points = output[0].double().numpy()
         pixels = (points + 0.5) * size - 0.5
         return [c.inverse().apply(p) for c, p in zip(crops, pixels, strict=True)]
 
