@@ -39,6 +39,8 @@ class LandmarkFitConfig:
         discrepancy_length_mm: distance over which that deviation stays alike; 0 makes it
             independent from point to point.
         label_noise_px: pixel noise of the labeller, added to the model's stored covariance.
+        turn_growth: how a labeller's deviations grow from near-frontal views, where they were
+            measured, to turned ones: the variance takes the factor 1 + (growth sin yaw)^2.
         identity_scale: prior deviation of the identity coefficients.
         robust_dof: degrees of freedom of the Student-t noise.
         log_focal_std: prior deviation of the logarithm of the focal length; 0 keeps it fixed.
@@ -49,6 +51,7 @@ class LandmarkFitConfig:
     discrepancy_mm: float = 1.5
     discrepancy_length_mm: float = 20.0
     label_noise_px: float = 0.7
+    turn_growth: float = 3.0
     identity_scale: float = 1.0
     robust_dof: float = 8.0
     log_focal_std: float = 0.0
@@ -214,6 +217,8 @@ class _Problem:
         _, _, roll = matrix_to_euler(HEAD_TO_CAMERA @ state.rotation)
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
         covariance = px_per_mm**2 * (turn @ self.basis.covariance_mm2 @ turn.T)
+        sin_yaw = float((HEAD_TO_CAMERA @ state.rotation)[2, 0])
+        covariance *= 1 + (self.config.turn_growth * sin_yaw) ** 2
         return covariance + self.config.label_noise_px**2 * np.eye(2), px_per_mm
 
     def noise(self, state: _State) -> np.ndarray:

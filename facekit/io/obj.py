@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def read_obj(path: Path) -> Mesh:
     """
     vertices: list[str] = []
     uvs: list[str] = []
-    corners: list[list[str]] = []
+    corners: list[str] = []
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -79,15 +80,18 @@ def read_obj(path: Path) -> Mesh:
                 elif line.startswith("vt "):
                     uvs.append(line[3:])
                 elif line.startswith("f "):
-                    corners.append(line[2:].split())
+                    corners.append(line[2:].strip())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not vertices:
         raise InputError(f"{path}: expected an OBJ mesh, found no vertices")
     try:
-        table = np.array([row.split() for row in vertices], dtype=np.float64)
-        uv_table = np.array([row.split()[:2] for row in uvs], dtype=np.float64) if uvs else None
-        faces, face_uvs = _triangles(corners, len(table), 0 if uv_table is None else len(uv_table))
+        table = _numbers(vertices)
+        uv_table = _numbers(uvs)[:, :2] if uvs else None
+        num_uvs = 0 if uv_table is None else len(uv_table)
+        faces, face_uvs = _plain_triangles(corners, len(table), num_uvs) or _triangles(
+            corners, len(table), num_uvs
+        )
     except ValueError as error:
         raise InputError(f"{path}: malformed OBJ ({error})") from error
     colours = np.clip(table[:, 3:6], 0, 1) if table.shape[1] >= 6 else None
@@ -96,13 +100,49 @@ def read_obj(path: Path) -> Mesh:
     return Mesh(np.ascontiguousarray(table[:, :3]), faces, uv_table, face_uvs, colours)
 
 
+def _numbers(rows: list[str]) -> np.ndarray:
+    """Rows of equally many numbers as a table; one call parses what one writer wrote."""
+    columns = len(rows[0].split())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for a non-number
+        try:
+            values = np.fromstring(" ".join(rows), dtype=np.float64, sep=" ")
+        except DeprecationWarning:
+            raise ValueError("a line holds something that is not a number") from None
+    if values.size != columns * len(rows) or columns < 2:
+        raise ValueError("lines of different lengths")
+    return values.reshape(len(rows), columns)
+
+
+def _plain_triangles(
+    corners: list[str], num_vertices: int, num_uvs: int
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """The common case in one call: triangles of one form, indices from 1; else None."""
+    spaces, slashes = {row.count(" ") for row in corners}, {row.count("/") for row in corners}
+    text = " ".join(corners)
+    if spaces != {2} or len(slashes) != 1 or "-" in text:
+        return None
+    per_corner = {0: 1, 3: 2, 6: 2 if "//" in text else 3}.get(slashes.pop())
+    if per_corner is None:
+        return None
+    values = np.array(text.replace("//", " ").replace("/", " ").split(), dtype=np.int64)
+    if values.size != 3 * per_corner * len(corners):
+        return None
+    table = values.reshape(len(corners), 3, per_corner) - 1
+    if table.min(initial=0) < 0 or table[..., 0].max(initial=0) >= num_vertices:
+        return None  # the slow path says which index is wrong
+    faces = np.ascontiguousarray(table[..., 0], np.int32)
+    has_uvs = num_uvs > 0 and per_corner > 1 and "//" not in text
+    return faces, np.ascontiguousarray(table[..., 1], np.int32) if has_uvs else None
+
+
 def _triangles(
-    corners: list[list[str]], num_vertices: int, num_uvs: int
+    corners: list[str], num_vertices: int, num_uvs: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     faces, face_uvs = [], []
     has_uvs = num_uvs > 0
     for polygon in corners:
-        indices = [_indices(corner, num_vertices, num_uvs) for corner in polygon]
+        indices = [_indices(corner, num_vertices, num_uvs) for corner in polygon.split()]
         has_uvs = has_uvs and all(uv is not None for _, uv in indices)
         for i in range(1, len(indices) - 1):
             fan = (indices[0], indices[i], indices[i + 1])
