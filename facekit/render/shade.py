@@ -116,7 +116,7 @@ def specular(
     """
     toward = np.asarray(light, np.float32)
     half = view + toward
-    half = half / np.maximum(np.linalg.norm(half, axis=-1, keepdims=True), 1e-6)
+    half = half / np.maximum(np.sqrt(np.einsum("...c,...c->...", half, half)), 1e-6)[..., None]
     n_l = np.maximum(normals @ toward, 0)
     n_v = np.maximum(np.einsum("...c,...c->...", normals, view), 1e-3)
     n_h = np.clip(np.einsum("...c,...c->...", normals, half), 0, 1)

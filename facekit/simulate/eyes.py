@@ -94,7 +94,9 @@ def paint_flat_eyes(
     """Paint open eyes onto skin albedo (N, 3) in place, inside the eyes' outlines."""
     for rows in (np.arange(36, 42), np.arange(42, 48)):
         eye = landmarks[rows]
-        near = np.abs(places[:, :2] - eye[:, :2].mean(0)).max(axis=1) < 30
+        middle = eye[:, :2].mean(0)
+        near = np.abs(places[:, 0] - middle[0]) < 30
+        near &= np.abs(places[:, 1] - middle[1]) < 30
         near &= places[:, 2] > eye[:, 2].min() - 14
         index = np.flatnonzero(near)
         if not len(index):

@@ -133,8 +133,9 @@ def _lip_mask(places: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     mask = np.zeros(len(places), np.float32)
     mouth = landmarks[48:60]
     low, high = mouth[:, :2].min(0) - 2, mouth[:, :2].max(0) + 2
-    near = ((places[:, :2] > low) & (places[:, :2] < high)).all(1)
-    near &= places[:, 2] > mouth[:, 2].min() - 16
+    x, y, z = places.T
+    near = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
+    near &= z > mouth[:, 2].min() - 16
     if near.any():
         edge = curve_distance(
             places[near, :2], smooth_curve(mouth[:, :2], closed=True), closed=True

@@ -180,7 +180,7 @@ def _redden(
         zones.append((np.array([side * 38, cheek_y, landmarks[36, 2] - 2]), 24.0, 0.55))
         zones.append((np.array([side * 78, -18, landmarks[36, 2] - 95]), 26.0, 0.5))
     for centre, radius, strength in zones:
-        squared = ((points - centre.astype(np.float32)) ** 2).sum(1)
+        squared = _squared(points - centre.astype(np.float32))
         amount += strength * np.exp(-squared / (2 * radius**2))
     amount *= style.redness * (0.75 + 0.5 * solid_noise(points, size=9, seed=style.seed + 3))
     # Blood absorbs green most, blue a little less; dark skin shows less of it.
@@ -309,12 +309,18 @@ def _nostrils(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray) -> 
         centre = 0.75 * landmarks[side] + 0.25 * base + np.array([0, 0.5, -2.5])
         centre[0] = landmarks[side, 0] * 1.15
         offset = (points - centre.astype(np.float32)) / np.array([3.4, 2.4, 5.0], np.float32)
-        albedo *= (1 - 0.8 * np.exp(-((offset**2).sum(1) ** 2)))[:, None]
+        albedo *= (1 - 0.8 * np.exp(-(_squared(offset) ** 2)))[:, None]
 
 
 def _near(points: np.ndarray, curve: np.ndarray, margin: float) -> np.ndarray:
     low, high = curve.min(0) - margin, curve.max(0) + margin
-    return ((points[:, :2] > low) & (points[:, :2] < high)).all(axis=1)
+    x, y = points[:, 0], points[:, 1]
+    return (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
+
+
+def _squared(offset: np.ndarray) -> np.ndarray:
+    # A sum over an axis of three is slow as a reduction.
+    return np.einsum("nc,nc->n", offset, offset)
 
 
 def iris_colours() -> np.ndarray:
