@@ -1,12 +1,7 @@
 """The rasteriser against its plain twin; run with nox -s bench."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "render"))
 from raster_twin import rasterise_reference
 
 from facekit import threads

@@ -1,11 +1,7 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "simulate"))
-from heads import write_heads
+from simulated_heads import write_heads
 
 from facekit.cli.main import run
 

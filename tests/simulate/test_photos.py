@@ -3,7 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from heads import write_heads
+from simulated_heads import write_heads
 
 from facekit.errors import InputError, OutputExistsError
 from facekit.io.images import read_image

@@ -3,7 +3,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from heads import mesh_subject, toy_subject
+from simulated_heads import mesh_subject, toy_subject
 
 from facekit import threads
 from facekit.geometry.cameras import project

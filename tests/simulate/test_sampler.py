@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import toy
-from heads import write_heads
+from simulated_heads import write_heads
 
 from facekit.errors import InputError
 from facekit.simulate.sampler import PortraitOptions, PortraitSampler, random_view

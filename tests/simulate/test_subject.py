@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import toy
-from heads import mesh_subject, toy_subject, write_heads
+from simulated_heads import mesh_subject, toy_subject, write_heads
 
 from facekit.errors import InputError
 from facekit.simulate.jaw import trace_jaw
