@@ -47,7 +47,7 @@ class LandmarkConfig:
         turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
         occlusion: share of crops with something in front.
         negatives: share of crops without a face in their middle.
-        renders: share of crops that are rendered heads, when a source of them is given.
+        renders: share of crops that are rendered heads, where the data has some.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -63,7 +63,7 @@ class LandmarkConfig:
     turn_deg: float = 40.0
     occlusion: float = 0.25
     negatives: float = 0.06
-    renders: float = 0.0
+    renders: float = 0.3
 
 
 class LandmarkBatch(NamedTuple):
@@ -84,7 +84,8 @@ class LandmarkTask:
         self.config = config
         self._train = train
         self._validation = validation
-        self.mean_shape, mesh_shape = mean_shapes(train.points[train.weights > 0.9])
+        real = ~train.rendered if not train.rendered.all() else train.rendered
+        self.mean_shape, mesh_shape = mean_shapes(train.points[real & (train.weights > 0.9)])
         self._mesh: TurnMesh = build_turn_mesh(mesh_shape)
         self._to_ibug = torch.from_numpy(dense_weights68()).float()
         # Points that the 68 are made of, the irises and the eyelids matter most to users.
@@ -92,7 +93,8 @@ class LandmarkTask:
         used[468:] = True
         weight = np.where(used, 2.0, 0.8)
         self._point_weight = torch.from_numpy(weight / weight.mean()).float()
-        self._choice = np.cumsum(train.weights) / train.weights.sum()
+        share = _shares(train, config.renders)
+        self._choice = np.cumsum(share) / share.sum()
 
     def build_model(self) -> LandmarkNetwork:
         """Return a network with the configured shape that starts from the mean shape."""
@@ -153,11 +155,12 @@ class LandmarkTask:
         """Return mean errors over the validation split, percent of the outer-eye distance.
 
         The first pass sees the label's box moved and scaled by a fixed draw; the second the crop
-        of the first's points. ``score`` is the second's error over the 68 points and irises.
+        of the first's points. ``score`` is the second's error over the 68 points and irises of
+        the photographs; ``renders`` that of rendered heads, percent of their box's diagonal.
         """
         data = self._validation
         rng = np.random.default_rng(1)
-        first, second = [], []
+        first, second, rendered = [], [], []
         for begin in range(0, len(data), 64):
             rows = range(begin, min(begin + 64, len(data)))
             crops = []
@@ -171,15 +174,22 @@ class LandmarkTask:
             crops = [aligned_crop(points, size=self.config.size) for points in guess]
             refined = self._predict(model, data, rows, crops)
             for k, i in enumerate(rows):
-                if data.weights[i] > 0:
-                    first.append(eye_error(guess[k], data.points[i, :, :2]))
-                    second.append(eye_error(refined[k], data.points[i, :, :2]))
-        return {
+                truth = data.points[i, :, :2]
+                if data.rendered[i]:
+                    rendered.append(box_error(refined[k], truth))
+                elif data.weights[i] > 0:
+                    first.append(eye_error(guess[k], truth))
+                    second.append(eye_error(refined[k], truth))
+        figures = {
             "score": float(np.mean(second)),
             "first_pass": float(np.mean(first)),
             "median": float(np.median(second)),
             "over_10_percent": float(np.mean(np.array(second) > 10)) * 100,
         }
+        if rendered:
+            figures["renders"] = float(np.mean(rendered))
+            figures["renders_over_10_percent"] = float(np.mean(np.array(rendered) > 10)) * 100
+        return figures
 
     def _predict(
         self, model: nn.Module, data: Portraits, rows: range, crops: list[Any]
@@ -202,7 +212,8 @@ class LandmarkTask:
         mode = border[int(rng.choice(3, p=(0.5, 0.2, 0.3)))]
         moved = None
         target = labels[:, :2].astype(np.float64)
-        if rng.random() < c.turn:
+        # Rendered heads come in every pose already.
+        if rng.random() < c.turn and not self._train.rendered[row]:
             yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg))
             pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25))
             moved = turned_points(labels, self._mesh, yaw, pitch)
@@ -307,6 +318,27 @@ def eye_error(points: np.ndarray, truth: np.ndarray) -> float:
     ours = np.concatenate([dense_to_ibug68(points), points[[468, 473]]])
     theirs = np.concatenate([dense_to_ibug68(truth), truth[[468, 473]]])
     return 100 * float(np.linalg.norm(ours - theirs, axis=1).mean() / distance)
+
+
+def box_error(points: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean error over the 68 points, percent of their bounding box's diagonal.
+
+    Unlike the outer-eye distance, the diagonal keeps its size in profile.
+    """
+    ours, theirs = dense_to_ibug68(points), dense_to_ibug68(truth)
+    diagonal = np.linalg.norm(np.ptp(theirs, axis=0))
+    return 100 * float(np.linalg.norm(ours - theirs, axis=1).mean() / diagonal)
+
+
+def _shares(portraits: Portraits, renders: float) -> np.ndarray:
+    """Return how often each is drawn: renders together ``renders``, the rest by trust."""
+    share = portraits.weights.astype(np.float64)
+    drawn = portraits.rendered
+    if not drawn.any() or drawn.all():
+        return share
+    share[~drawn] *= (1 - renders) / max(share[~drawn].sum(), 1e-9)
+    share[drawn] *= renders / max(share[drawn].sum(), 1e-9)
+    return share
 
 
 def mean_shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ class Portraits:
         boxes: (N, 4) float32 x, y, width, height of the labeller's detector.
         weights: (N,) float32 in [0, 1], how much a label is trusted.
         split: N strings of ``SPLITS``.
+        rendered: (N,) bool: a rendered head with exact points.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,7 @@ class Portraits:
     boxes: np.ndarray
     weights: np.ndarray
     split: tuple[str, ...]
+    rendered: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,6 +58,7 @@ class Portraits:
             self.boxes[rows],
             self.weights[rows],
             (split,) * len(rows),
+            self.rendered[rows],
         )
 
 
@@ -118,6 +121,7 @@ def load_portraits(
         raise InputError(f"{where}: expected labels_<set>.npz files, found none")
     names: list[str] = []
     paths: list[Path] = []
+    rendered: list[bool] = []
     columns: dict[str, list[np.ndarray]] = {}
     for file in files:
         group = file.stem.removeprefix("labels_")
@@ -125,6 +129,7 @@ def load_portraits(
             for key in ("landmarks478", "box", "landmark_score", "identity128"):
                 columns.setdefault(key, []).append(np.asarray(content[key], np.float32))
             names += [f"{group}/{name}" for name in content["files"]]
+            rendered += [bool("rendered" in content.files)] * len(content["files"])
             paths += [Path(folder) / group / str(name) for name in content["files"]]
     table = {key: np.concatenate(values) for key, values in columns.items()}
     split = split_persons(names, table["identity128"])
@@ -142,6 +147,20 @@ def load_portraits(
         table["box"][keep],
         label_weights(table["landmark_score"][keep]),
         tuple(split[i] for i in keep),
+        np.array([rendered[i] for i in keep], dtype=bool),
+    )
+
+
+def join_portraits(parts: Sequence[Portraits]) -> Portraits:
+    """Return several loaded collections as one, in order."""
+    return Portraits(
+        tuple(name for part in parts for name in part.names),
+        tuple(image for part in parts for image in part.images),
+        np.concatenate([part.points for part in parts]),
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        tuple(split for part in parts for split in part.split),
+        np.concatenate([part.rendered for part in parts]),
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from facekit.config import dump_toml, load_toml, override
-from facekit.errors import UsageError
+from facekit.errors import InputError, UsageError
 from facekit.io.atomic import make_folder, write_json, write_text
 from facekit.learn.loop import LoopConfig, RunInfo, train
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
-from facekit.train.portraits import Portraits, load_portraits
+from facekit.train.portraits import Portraits, join_portraits, load_portraits
 
 Progress = Callable[[int, int], None]
 
@@ -68,7 +68,7 @@ def train_landmarks(
     """Train the landmark network on portraits and write ``RUN/landmarks.onnx``.
 
     Args:
-        data: the portraits' folder, and optionally a folder of better labels for it.
+        data: folders of portraits or renders; after one, optionally better labels for it.
         run: run folder.
         config: see ``LandmarkConfig``.
         resume: go on from ``RUN/last.pth``.
@@ -119,13 +119,29 @@ RECIPES = {
 
 
 def _portraits(data: Sequence[Path]) -> Portraits:
-    if not 1 <= len(data) <= 2:
-        raise UsageError(
-            "train: expected --data PORTRAITS, optionally a second --data with better labels "
-            f"for them; got {len(data)}"
-        )
-    labels = data[1] if len(data) == 2 else None
-    return load_portraits(Path(data[0]), labels=labels, splits=("train", "validation"))
+    """Read every folder that holds images; a folder of labels alone serves the one before it."""
+    parts: list[tuple[Path, Path | None]] = []
+    for folder in map(Path, data):
+        if _has_images(folder):
+            parts.append((folder, None))
+        elif parts and parts[-1][1] is None:
+            parts[-1] = (parts[-1][0], folder)
+        else:
+            raise UsageError(
+                f"train: --data {folder}: expected labels_<set>.npz with folders of images "
+                "beside them, or better labels for the --data before it"
+            )
+    splits = ("train", "validation")
+    return join_portraits(
+        [load_portraits(folder, labels=labels, splits=splits) for folder, labels in parts]
+    )
+
+
+def _has_images(folder: Path) -> bool:
+    files = sorted(folder.glob("labels_*.npz"))
+    if not files:
+        raise InputError(f"{folder}: expected labels_<set>.npz files, found none")
+    return any((folder / file.stem.removeprefix("labels_")).is_dir() for file in files)
 
 
 def _note_config(run: Path, config: Any) -> None:

@@ -1,12 +1,7 @@
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
-
 from portrait_data import write_portraits
 
 from facekit.cli.main import run
@@ -100,9 +95,28 @@ def test_bad_commands(tmp_path, portraits, capsys):
     assert run(["train", "nothing", "--data", str(portraits), "-o", str(tmp_path / "a")]) == 2
     assert run(arguments("landmarks", tmp_path / "none", tmp_path / "a")) == 3
     assert run(["train", "landmarks.x.toml", "--data", str(portraits)]) == 3
-    three = ["train", "landmarks", *(["--data", str(portraits)] * 3), "-o", str(tmp_path / "a")]
-    assert run(three) == 2
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for file in portraits.glob("labels_*.npz"):
+        (labels / file.name).write_bytes(file.read_bytes())
+    assert run(arguments("landmarks", labels, tmp_path / "a")) == 2
+    more = ["--data", str(labels), "--data", str(labels)]
+    assert run(arguments("landmarks", portraits, tmp_path / "a", *more)) == 2
     assert capsys.readouterr().out == ""
+
+
+def test_better_labels_and_renders_are_further_data(portraits, tmp_path, capsys):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for file in portraits.glob("labels_*.npz"):
+        (labels / file.name).write_bytes(file.read_bytes())
+    renders = write_portraits(tmp_path / "renders", count=24, seed=5)
+    for file in renders.glob("labels_*.npz"):
+        with np.load(file) as table:
+            np.savez(file, **table, rendered=np.ones(len(table["files"]), bool))
+    more = ["--data", str(labels), "--data", str(renders), "--json"]
+    assert run(arguments("landmarks", portraits, tmp_path / "run", *more)) == 0
+    assert json.loads(capsys.readouterr().out)["best"]["renders"] > 0
 
 
 def test_relabel_says_what_it_needs(portraits, tmp_path, monkeypatch, capsys):
