@@ -54,8 +54,8 @@ class GlassesStyle:
 
 def random_cloth(rng: np.random.Generator) -> ClothStyle:
     """Draw clothes of any colour, mostly muted."""
-    colour = np.clip(rng.uniform(0.01, 0.75) * (1 + rng.uniform(-0.55, 0.55, 3)), 0.006, 0.85)
-    second = np.clip(rng.uniform(0.02, 0.8) * (1 + rng.uniform(-0.4, 0.4, 3)), 0.01, 0.9)
+    colour = np.clip(rng.uniform(0.01, 0.6) * (1 + rng.uniform(-0.5, 0.5, 3)), 0.006, 0.6)
+    second = np.clip(rng.uniform(0.02, 0.6) * (1 + rng.uniform(-0.4, 0.4, 3)), 0.01, 0.65)
     return ClothStyle(
         seed=int(rng.integers(1 << 30)),
         colour=tuple(float(c) for c in colour),
@@ -99,7 +99,7 @@ def torso(places: np.ndarray, style: ClothStyle, *, chin: float) -> Piece:
     )
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     full = len(rings) - 1
-    power = 2 / np.interp(fine, [0, full - 3, full], [2.0, 2.6, 2.5])[:, None]
+    power = 2 / np.interp(fine, [0, full - 3, full], [2.4, 2.7, 2.5])[:, None]
     sine, cosine = np.sin(angle)[None], np.cos(angle)[None]
     shape = np.stack(
         [
@@ -141,8 +141,11 @@ def _neck(places: np.ndarray, chin: float) -> tuple[float, float, float, float]:
         sizes.append((level, wide, (front - back) / 2, (front + back) / 2))
     if not sizes:
         return low, 50.0, 50.0, float(np.median(places[:, 2]))
-    narrow = 1.05 * min(wide for _, wide, _, _ in sizes)
-    return tuple(float(v) for v in next(size for size in sizes if size[1] <= narrow))
+    # Where a neck is cut off aslant the lowest levels hold a part of it only.
+    usual = np.median(np.array(sizes), axis=0)
+    whole = [s for s in sizes if s[1] > 0.92 * usual[1] and s[2] > 0.85 * usual[2]]
+    narrow = 1.1 * min(s[1] for s in whole)
+    return tuple(float(v) for v in next(s for s in whole if s[1] <= narrow))
 
 
 def _neck_rings(places: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray]:
@@ -152,11 +155,11 @@ def _neck_rings(places: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray
     """
     collar, wide, deep, middle = _neck(places, chin)
     rings = [
-        [wide * 0.6, deep * 0.6, 60, 6],
-        [wide * 0.97, deep * 0.97, 26, 0],
-        [wide * 1.1, deep * 1.1, 10, 0],
-        [wide * 1.16, deep * 1.14, -8, -1],
-        [wide * 1.35, deep * 1.15, -22, -3],
+        [wide * 0.5, deep * 0.5, 60, 6],
+        [wide * 0.86, deep * 0.84, 22, 2],
+        [wide * 1.05, deep * 1.04, 6, 0],
+        [wide * 1.26, deep * 1.2, -7, -1],
+        [wide * 1.5, deep * 1.25, -20, -3],
         [wide * 2.1, deep * 1.3, -38, -6],
         [170, 92, -64, -8],
         [203, 112, -112, -4],

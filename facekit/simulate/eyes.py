@@ -39,7 +39,7 @@ def random_eyes(rng: np.random.Generator, *, ita_deg: float) -> EyeStyle:
     position = rng.uniform(0, last - 1)
     base = palette[int(position)]
     mix = base + (position % 1) * (palette[min(int(position) + 1, last - 1)] - base)
-    white = rng.uniform(0.34, 0.52)
+    white = rng.uniform(0.28, 0.44)
     return EyeStyle(
         seed=int(rng.integers(1 << 30)),
         iris=tuple(float(c) for c in mix * rng.uniform(0.75, 1.2)),

@@ -76,7 +76,7 @@ def _portrait(model: MorphableModel, seed: int, number: int) -> Portrait:
         sensor=replace(look.sensor, exposure=1.0, noise=0.3, blur_px=0.3, saturation=1.0),
     )
     yaw, pitch, roll = np.radians(_POSES[number])
-    view = View(yaw, pitch, roll, 900.0, 1.95 * _SIZE, _SIZE, _SIZE, (0.0, 10.0))
+    view = View(yaw, pitch, roll, 950.0, 2.55 * _SIZE, _SIZE, _SIZE, (0.0, 22.0))
     return render_portrait(subject, look, view)
 
 

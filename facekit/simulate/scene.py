@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from facekit.simulate.portrait import View
 
 # How far the shoulders follow the head's turn.
-_BODY_FOLLOWS = 0.45
+_BODY_FOLLOWS = 0.62
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Scene:
     def posed(self, view: View) -> np.ndarray:
         """Return the vertices (V, 3) with the shoulders turned back towards the camera."""
         rotation = euler_to_matrix(view.yaw, view.pitch, view.roll)
-        follow = euler_to_matrix(_BODY_FOLLOWS * view.yaw, 0.0, 0.3 * view.roll)
+        follow = euler_to_matrix(_BODY_FOLLOWS * view.yaw, 0.35 * view.pitch, 0.35 * view.roll)
         back = rotation.T @ follow
         placed = self.vertices.copy()
         placed[self.body] = (placed[self.body] - self.neck) @ back.T + self.neck
@@ -76,7 +76,7 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
     skin = subject.material == SKIN
     chin = float(marks[8, 1])
     # What lies below the collar is hidden by clothes, which turn differently from the head.
-    above = places[subject.faces, 1].mean(axis=1) > collar_height(places, chin) + 1
+    above = places[subject.faces, 1].mean(axis=1) > collar_height(places, chin) - 3
     own = np.ascontiguousarray(subject.faces[above])
     head = Piece(shown, own, subject.material[above], places, two_sided=False)
     pieces = [head]
@@ -113,6 +113,8 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
     )
     normals = vertex_normals(vertices, faces)
     occlusion = ambient_occlusion(vertices, faces, normals, directions=occlusion_directions)
+    # The torso begins within the neck, where nothing is seen of the surroundings.
+    occlusion[body] = np.maximum(occlusion[body], 0.55)
     neck = vertices[body].mean(0) if body.stop else np.zeros(3)
     if body.stop:
         neck[1] = vertices[body][:, 1].max() - 55

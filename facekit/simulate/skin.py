@@ -207,7 +207,8 @@ def _beard(albedo: np.ndarray, points: np.ndarray, landmarks: np.ndarray, style:
     top = np.interp(
         np.abs(x), [0, corner_x + 6, 55, 68], [nose[1] - 3, mouth[1] + 2, mouth[1] + 16, 0]
     )
-    area = smoothstep(0, 9, top - y + 3 * solid_noise(points, size=8, seed=style.seed + 33))
+    edge = solid_noise(points, size=9, seed=style.seed + 33, octaves=2)
+    area = smoothstep(-3, 15, top - y + 4 * edge)
     area *= smoothstep(chin[1] - 42, chin[1] - 18, y) * smoothstep(-115, -85, z)
     # Bare skin below the lower lip's corners, and a thinner moustache in the middle.
     grain = solid_noise(points * np.array([1.0, 0.45, 1.0], np.float32), size=0.9, seed=style.seed)
