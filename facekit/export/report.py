@@ -80,7 +80,7 @@ def write_index(
 def _face_section(row: Mapping[str, Any], files: Sequence[str]) -> str:
     folder = quote(str(row["folder"]))
     facts = " · ".join(
-        f"{html.escape(key.replace('_', ' '))} {html.escape(str(value))}"
+        html.escape(_fact(key, value))
         for key, value in row.items()
         if key not in ("folder", "input") and value not in (None, "")
     )
@@ -91,3 +91,11 @@ def _face_section(row: Mapping[str, Any], files: Sequence[str]) -> str:
         f"alt='photograph, fitted face, and the face turned'></a>"
         f"<p class='facts'>{facts}</p>{links}</div>"
     )
+
+
+def _fact(key: str, value: Any) -> str:
+    """``yaw_deg``, 4.3 reads as ``yaw 4.3°``."""
+    for suffix, unit in (("_deg", "°"), ("_mm", " mm"), ("_percent", " %")):
+        if key.endswith(suffix):
+            return f"{key.removesuffix(suffix).replace('_', ' ')} {value}{unit}"
+    return f"{key.replace('_', ' ')} {value}"
