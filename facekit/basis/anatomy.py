@@ -37,13 +37,9 @@ def region_masks(
     marks = np.where(landmarks68[:, :1] >= 0, landmarks68, marks)
     skin = part == SKIN_PART
     normals = vertex_normals(vertices, faces)
-    graph = _edge_graph(vertices, faces)
+    graph = edge_graph(vertices, faces)
     eye_distance = _geodesic(graph, rim == EYELID_RIM, limit=40)
     mouth_distance = _geodesic(graph, rim == LIP_RIM, limit=40)
-
-    def near(points: np.ndarray, radius: float) -> np.ndarray:
-        flat = np.column_stack([x, y])
-        return _polyline_distance(flat, points[:, :2]) < radius
 
     eye_centre = marks[36:42].mean(0)
     mouth_y = marks[[48, 54], 1].mean()
@@ -66,9 +62,13 @@ def region_masks(
     masks["eyelids"] = skin & (eye_distance < 5.0)
     masks["eyes"] = skin & (eye_distance < 14)
     masks["brows"] = _brows(x, y, z, skin, eye_centre)
-    front = skin & (z > eye_centre[2] - 62) & ~masks["ears"]
+    front = skin & (z > eye_centre[2] - 68) & ~masks["ears"]
     hairline = eye_centre[1] + 68 - 0.004 * x**2
-    jawline = np.interp(x, [0, 30, 55, 75, 90], [chin_y - 8, chin_y, chin_y + 28, mouth_y + 22, 5])
+    # From the ear's lobe down to the jaw's angle and along it to under the chin.
+    behind = marks[8, 2] - z
+    jawline = chin_y + np.interp(
+        behind, [-2, 14, 34, 59, 84, 104], [-8.0, 0.0, 8.0, 17.0, 31.0, 58.0]
+    )
     face = front & (y < hairline) & (y > jawline)
     masks["face"] = face
     masks["nose"] = (
@@ -90,9 +90,9 @@ def region_masks(
     )
     masks["neck"] = skin & ~face & (y < np.minimum(jawline, nose_base[1] - 12))
     masks["scalp"] = skin & ~face & ~masks["neck"] & ~masks["ears"]
-    nostril = face & (normals[:, 1] < -0.2) & near(marks[32:35], 7.5) & (z < nose_base[2] + 9)
-    inside = (z < marks[30, 2] - 4) & (x > 1.5) & (x < 13) & (y > nose_base[1] - 1.5)
-    masks["nostrils"] = nostril & inside
+    low = face & (y < marks[30, 1] + 2) & (y > nose_base[1] - 6) & (x < 17)
+    low &= z > nose_base[2] - 25
+    masks["nostrils"] = _enclosed(vertices, faces, normals, low, reach=11.0)
     # What a scanner in front of the face sees: no mouth or socket inside, no nostrils.
     inner_lip = lips & (mouth_distance < 3.0) & (normals[:, 2] < 0.25)
     masks["scan"] = face & ~masks["nostrils"] & ~inner_lip & ~(rim == EYELID_RIM)
@@ -146,12 +146,13 @@ def _brows(
 ) -> np.ndarray:
     """Two tapering arcs over the eyes, where a labeller sees brows on photographs."""
     t = x - eye_centre[0]
-    middle = eye_centre[1] + np.interp(t, [-22, -10, 2, 12, 24], [14.5, 18.0, 20.5, 21.0, 16.0])
-    width = np.interp(t, [-23, -20, 0, 12, 25], [1.5, 4.0, 3.8, 3.0, 0.8])
-    return skin & (np.abs(y - middle) < width) & (t > -22) & (t < 25) & (z > eye_centre[2] - 30)
+    middle = eye_centre[1] + np.interp(t, [-21, -10, 1, 10, 20.5], [11.5, 14.2, 16.0, 16.3, 12.1])
+    width = np.interp(t, [-22, -19, 0, 10, 21.5], [1.5, 3.9, 3.8, 3.0, 0.9])
+    return skin & (np.abs(y - middle) < width) & (t > -21.5) & (t < 21.5) & (z > eye_centre[2] - 30)
 
 
-def _edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sp.csr_array:
+def edge_graph(vertices: np.ndarray, faces: np.ndarray) -> sp.csr_array:
+    """Return the (V, V) symmetric sparse matrix of edge lengths."""
     pairs = mesh_edges(faces).vertices
     length = np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1)
     n = len(vertices)
@@ -164,9 +165,28 @@ def _geodesic(graph: sp.csr_array, start: np.ndarray, *, limit: float) -> np.nda
     return csgraph.dijkstra(graph, indices=np.flatnonzero(start), min_only=True, limit=limit)
 
 
-def _polyline_distance(points: np.ndarray, line: np.ndarray) -> np.ndarray:
-    a, b = line[:-1], line[1:]
-    along = b - a
-    t = ((points[:, None] - a) * along).sum(-1) / (along**2).sum(-1)
-    nearest = a + np.clip(t, 0, 1)[..., None] * along
-    return np.linalg.norm(points[:, None] - nearest, axis=-1).min(axis=1)
+def _enclosed(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    normals: np.ndarray,
+    candidates: np.ndarray,
+    *,
+    reach: float,
+) -> np.ndarray:
+    """Candidates (V,) whose outward normal meets the candidates' own surface within ``reach``."""
+    near = faces[candidates[faces].all(axis=1)]
+    a = vertices[near[:, 0]]
+    u, v = vertices[near[:, 1]] - a, vertices[near[:, 2]] - a
+    found = np.zeros(len(vertices), bool)
+    for row in np.flatnonzero(candidates):
+        direction = normals[row].astype(np.float64)
+        origin = vertices[row] + 0.3 * direction - a
+        p = np.cross(direction, v)
+        determinant = (u * p).sum(1)
+        safe = np.where(np.abs(determinant) < 1e-12, 1e-12, determinant)
+        q = np.cross(origin, u)
+        first, second = (origin * p).sum(1) / safe, (q @ direction) / safe
+        distance = (v * q).sum(1) / safe
+        hit = (first >= 0) & (second >= 0) & (first + second <= 1) & (distance > 0)
+        found[row] = bool((hit & (distance < reach)).any())
+    return found

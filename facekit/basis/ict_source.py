@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from facekit.errors import InputError
 from facekit.geometry.mesh import mesh_edges
+from facekit.io.npz import read_npz
 
 CENTIMETRE = 10.0
 # Regions of the half surface's faces.
@@ -59,16 +60,11 @@ class IctSource:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise InputError(f"{path}: expected the ICT-FaceKit .npz, found no file")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                missing = [key for key in _KEYS if key not in data]
-                if missing:
-                    raise InputError(f"{path}: expected an ICT-FaceKit .npz with {missing}")
-                self._data = {key: data[key] for key in _KEYS}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: expected an ICT-FaceKit .npz ({error})") from error
+        data = read_npz(path, what="ICT-FaceKit's .npz")
+        missing = [key for key in _KEYS if key not in data]
+        if missing:
+            raise InputError(f"{path}: expected ICT-FaceKit's .npz; missing {missing}")
+        self._data = data
         self.neutral = self._data["neutral"].astype(np.float64) * CENTIMETRE
         self.faces = self._data["faces"]
         self.landmarks68 = self._data["landmarks68"]

@@ -10,6 +10,7 @@ from facekit.basis.anatomy import region_masks
 from facekit.basis.carry import Carrier
 from facekit.basis.ict_source import IctSource
 from facekit.basis.paint import paint_albedo
+from facekit.basis.symmetry import symmetric_map
 from facekit.basis.template import REST_POSE, Template, build_template, eyeball_directions
 from facekit.basis.template_file import HeadTemplate
 from facekit.basis.uv import template_chart
@@ -129,10 +130,10 @@ def _landmarks(
     pose = source.neutral + sum(w * source.expression(name) for name, w in REST_POSE.items())
     skin = (template.part[template.faces] == 0).all(axis=1)
     ibug68 = surface_map(template, carrier.carry(pose), pose[source.landmarks68], skin)
-    ibug68 = symmetric_map(template, ibug68, IBUG68_MIRROR)
+    ibug68 = _symmetric(template, ibug68, IBUG68_MIRROR)
     now7 = LandmarkMap(ibug68.faces[NOW7_ROWS], ibug68.barycentric[NOW7_ROWS])
     tragion = surface_map(template, template.vertices, _TRAGION, skin)
-    tragion = symmetric_map(template, tragion, np.array([1, 0]))
+    tragion = _symmetric(template, tragion, np.array([1, 0]))
     return {
         "ibug68": ibug68,
         "now7": now7,
@@ -150,47 +151,26 @@ def surface_map(
     return LandmarkMap(rows[hit.triangle].astype(np.int32), hit.barycentric.astype(np.float32))
 
 
-def symmetric_map(template: HeadTemplate, marks: LandmarkMap, partner: np.ndarray) -> LandmarkMap:
-    """Return the map whose right half is the mirror image of its left half.
-
-    Args:
-        template: with its mirror.
-        marks: a map of N points, of which point ``partner[i]`` mirrors point i.
-        partner: (N,) an involution. A point that is its own partner is moved to the midline.
-    """
-    other = template.mirrored_landmarks(marks, partner)
-    place = np.einsum(
-        "nk,nkd->nd", marks.barycentric, template.vertices[template.faces[marks.faces]]
-    )
-    keep = place[:, 0] >= 0
-    keep = np.where(partner == np.arange(len(partner)), True, keep)
-    # Of two partners exactly one keeps its place: the one further to the left.
-    keep = np.where(place[:, 0] >= place[partner, 0], keep, False)
-    faces = np.where(keep, marks.faces, other.faces).astype(np.int32)
-    weights = np.where(keep[:, None], marks.barycentric, other.barycentric)
-    own = partner == np.arange(len(partner))
-    corner_x = np.abs(template.vertices[template.faces[faces], 0])
-    weights = np.where(own[:, None] & (corner_x > 1e-9), 0.0, weights)
-    total = weights.sum(axis=1, keepdims=True)
-    return LandmarkMap(faces, (weights / np.maximum(total, 1e-9)).astype(np.float32))
+def _symmetric(template: HeadTemplate, marks: LandmarkMap, partner: np.ndarray) -> LandmarkMap:
+    return symmetric_map(template.vertices, template.faces, template.mirror, marks, partner)
 
 
 def five_points(template: HeadTemplate, ibug68: LandmarkMap) -> LandmarkMap:
     """Return the map of right eye, left eye, nose tip, right and left mouth corner.
 
-    An eye is the point of the eyeball behind the middle of its six eyelid points.
+    An eye is the point of the eyeball behind the middle of its two corners.
     """
     points = np.einsum(
         "nk,nkd->nd", ibug68.barycentric, template.vertices[template.faces[ibug68.faces]]
     )
     faces, weights = [], []
-    for part, rows in ((4, slice(36, 42)), (3, slice(42, 48))):
+    for part, rows in ((4, [36, 39]), (3, [42, 45])):
         ball = (template.part[template.faces] == part).all(axis=1)
         eye = surface_map(template, template.vertices, points[rows].mean(0)[None], ball)
         faces.append(eye.faces)
         weights.append(eye.barycentric)
     eyes = LandmarkMap(np.concatenate(faces), np.concatenate(weights))
-    eyes = symmetric_map(template, eyes, np.array([1, 0]))
+    eyes = _symmetric(template, eyes, np.array([1, 0]))
     rest = [30, 48, 54]
     return LandmarkMap(
         np.concatenate([eyes.faces, ibug68.faces[rest]]),

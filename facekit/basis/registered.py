@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from facekit.basis.template import Template
 from facekit.basis.template_file import HeadTemplate
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path, make_folder, write_text
+from facekit.io.npz import read_npz
 
 COLUMNS = ("subject", "expression", "path", "accepted", "residual_mm", "reason")
 MEAN_SUBJECT = "source_mean"
@@ -119,18 +119,15 @@ def read_vertices(folder: Path, row: RegisteredHead, template: HeadTemplate) -> 
         InputError: the file is missing, damaged, or was made for another template.
     """
     path = folder / row.path
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            if str(data["template_sha256"]) != template.sha256:
-                raise InputError(
-                    f"{path}: was registered to another template; register it again or pass its"
-                    " template"
-                )
-            vertices = data["vertices"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected a registered head ({error})") from error
+    data = read_npz(path, what="a registered head")
+    missing = [key for key in ("vertices", "template_sha256") if key not in data]
+    if missing:
+        raise InputError(f"{path}: expected a registered head; missing {missing}")
+    if str(data["template_sha256"]) != template.sha256:
+        raise InputError(
+            f"{path}: was registered to another template; register it again or pass its template"
+        )
+    vertices = data["vertices"]
     if vertices.shape != template.vertices.shape:
         raise InputError(
             f"{path}: expected vertices {template.vertices.shape}, got {vertices.shape}"
@@ -161,8 +158,7 @@ def sample_heads(
     draws = np.clip(draws, -clip, clip)
     rows = []
     total = count + 1 + len(source.expression_names)
-    for name, expression, head in _heads(source, draws):
-        vertices = carrier.carry(head)
+    for name, expression, vertices in _heads(source, carrier, draws):
         rows.append(
             write_head(
                 folder,
@@ -178,12 +174,14 @@ def sample_heads(
     return rows
 
 
-def _heads(source: IctSource, draws: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    yield MEAN_SUBJECT, "", source.neutral
+def _heads(
+    source: IctSource, carrier: Carrier, draws: np.ndarray
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    yield MEAN_SUBJECT, "", carrier.carry(source.neutral)
     for name in source.expression_names:
-        yield MEAN_SUBJECT, name, source.neutral + source.expression(name)
+        yield MEAN_SUBJECT, name, carrier.carry_expression(name)
     for i in range(len(draws)):
-        yield f"head_{i:04d}", "", source.identity(draws[i : i + 1])[0]
+        yield f"head_{i:04d}", "", carrier.carry(source.identity(draws[i : i + 1])[0])
 
 
 def _topology(template: HeadTemplate) -> Template:

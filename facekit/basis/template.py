@@ -88,29 +88,33 @@ def sizing_field(source: IctSource, rest: np.ndarray) -> np.ndarray:
     """
     half = source.left_half()
     marks = rest[source.landmarks68]
-    base = np.full(len(rest), 8.0)
+    base = np.full(len(rest), 9.0)
     face = source.region("face")
-    base[face] = 3.6
+    base[face] = 4.0
     front = np.zeros(len(rest), bool)
     front[source.region("narrow_face")] = True
-    base[face][~front[face]] = 4.5
-    base[source.region("mouth_socket")] = 7.0
-    base[source.region("eye_socket_left")] = 4.5
-    rules = (
-        (half.eyelid_rim.ravel(), 1.35, 0.13),
-        (half.lip_rim.ravel(), 1.5, 0.11),
-    )
+    base[face][~front[face]] = 5.0
+    base[source.region("mouth_socket")] = 9.0
+    base[source.region("eye_socket_left")] = 5.0
+    # What lies behind a rim is hardly seen: there the length grows faster.
+    inside = np.zeros(len(rest), bool)
+    for name in ("mouth_socket", "eye_socket_left", "eye_socket_right"):
+        inside[source.region(name)] = True
+    eyelids, lips = rest[np.unique(half.eyelid_rim)], rest[np.unique(half.lip_rim)]
     sizes = [base]
-    for vertices, shortest, growth in rules:
-        sizes.append(shortest + growth * _distance(rest, rest[np.unique(vertices)]))
-    nose = marks[[30, 31, 32, 33, 34, 35]]
-    sizes.append(1.7 + 0.12 * _distance(rest, nose))
-    outer_lips = marks[48:60]
-    sizes.append(1.6 + 0.13 * _distance(rest, outer_lips))
-    sizes.append(2.6 + 0.12 * _distance(rest, marks[17:27]))
+    sizes.append(1.4 + np.where(inside, 0.6, 0.13) * _distance(rest, eyelids))
+    sizes.append(1.5 + np.where(inside, 0.5, 0.11) * _distance(rest, lips))
+    for rows, shortest, growth in (
+        ([30, 31, 32, 33, 34, 35], 1.6, 0.09),
+        ([27, 28, 29, 30], 2.1, 0.09),
+        (list(range(48, 60)), 1.6, 0.13),
+        (list(range(17, 27)), 2.7, 0.12),
+        ([8], 3.6, 0.04),
+    ):
+        outer = shortest + growth * _distance(rest, marks[rows])
+        sizes.append(np.where(inside, np.inf, outer))
     ears = source.symmetric[source.ear_left]
-    sizes.append(3.0 + 0.12 * _distance(rest, ears))
-    sizes.append(3.6 + 0.04 * _distance(rest, marks[8:9]))
+    sizes.append(np.where(inside, np.inf, 3.4 + 0.15 * _distance(rest, ears)))
     return np.minimum.reduce(sizes)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from facekit.basis.remesh import SurfacePoints
 from facekit.checks import check_array, check_faces
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path
+from facekit.io.npz import read_npz
 from facekit.types import LandmarkMap
 
 FORMAT = 1
@@ -65,26 +66,6 @@ class HeadTemplate:
         digest.update(np.ascontiguousarray(self.mirror, np.int32).tobytes())
         return digest.hexdigest()
 
-    def mirror_faces(self) -> np.ndarray:
-        """Return (F,) the face that is each face's mirror image (its corners run backwards)."""
-        key = {tuple(sorted(face)): f for f, face in enumerate(self.faces.tolist())}
-        try:
-            return np.array([key[tuple(sorted(face))] for face in self.mirror[self.faces].tolist()])
-        except KeyError as error:
-            raise InputError(
-                "template: expected faces that are symmetric under its mirror, but"
-                f" {error.args[0]} has no partner"
-            ) from error
-
-    def mirrored_landmarks(self, marks: LandmarkMap, partner: np.ndarray) -> LandmarkMap:
-        """Return the map whose point i is the mirror image of point ``partner[i]``."""
-        other = self.mirror_faces()[marks.faces[partner]]
-        # The mirrored corner k of the old face is somewhere in the new face: find it by name.
-        wanted = self.mirror[self.faces[marks.faces[partner]]]
-        place = (self.faces[other][:, :, None] == wanted[:, None, :]).argmax(-1)
-        weights = np.take_along_axis(marks.barycentric[partner], place, axis=1)
-        return LandmarkMap(other.astype(np.int32), weights)
-
     def with_landmarks(self, landmarks: dict[str, LandmarkMap]) -> HeadTemplate:
         """Return a copy with these landmark sets added or replaced."""
         return replace(self, landmarks={**self.landmarks, **landmarks})
@@ -120,18 +101,19 @@ def read_template(path: Path) -> HeadTemplate:
     Raises:
         InputError: no such file, or not a facekit template of a known format.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: expected a template file (facekit basis template), found none")
+    files = read_npz(path, what="a template file (facekit basis template makes one)")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            meta = json.loads(str(data["meta"]))
-            if meta.get("kind") != "facekit.template" or meta["format"] > FORMAT:
-                raise InputError(f"{path}: expected a facekit template of format <= {FORMAT}")
-            files = {name: data[name] for name in data.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        meta = json.loads(str(files["meta"]))
+        if meta["kind"] != "facekit.template" or meta["format"] > FORMAT:
+            raise InputError(f"{path}: expected a facekit template of format <= {FORMAT}")
+        return _decode(files, meta)
+    except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: expected a facekit template file ({error})") from error
+        raise InputError(f"{path}: expected a facekit template file ({error!r})") from error
+
+
+def _decode(files: dict[str, np.ndarray], meta: dict[str, Any]) -> HeadTemplate:
     names = {n.split(".")[1] for n in files if n.startswith("landmark.")}
     return HeadTemplate(
         **{name: files[name] for name in _ARRAYS},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from facekit.cli import doctor, eval, fit, landmarks, samples, simulate, train
+from facekit.cli import basis, doctor, eval, fit, landmarks, models, samples, simulate, train
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
     app.command("fit")(fit.fit)
     app.command("landmarks")(landmarks.landmarks)
     app.add_typer(simulate.app, name="simulate")
+    app.add_typer(basis.app, name="basis")
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)
+    app.add_typer(models.app, name="models")
     app.command("doctor")(doctor.doctor)

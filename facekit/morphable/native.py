@@ -18,6 +18,7 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path
+from facekit.io.npz import read_npz
 from facekit.morphable.model import MorphableModel
 from facekit.types import LandmarkMap
 
@@ -86,25 +87,20 @@ def read_native(path: Path) -> MorphableModel:
     Raises:
         InputError: no such file, not a facekit model, or one of a newer format.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: expected a facekit model file, found none")
+    data = read_npz(path, what="a facekit model")
     try:
-        with np.load(path, allow_pickle=False) as data:
-            if "meta" not in data:
-                raise InputError(f"{path}: expected a facekit model (an entry 'meta'), found none")
-            meta = json.loads(str(data["meta"]))
-            if not isinstance(meta, dict) or not isinstance(meta.get("format"), int):
-                raise InputError(f"{path}: expected a facekit model, its 'meta' has no format")
-            if meta["format"] > FORMAT:
-                raise InputError(
-                    f"{path}: has model format {meta['format']}, this facekit reads up to"
-                    f" {FORMAT}; update facekit"
-                )
-            return _decode({name: data[name] for name in data.files}, meta)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        meta = json.loads(str(data["meta"]))
+        version = meta["format"]
+        if version > FORMAT:
+            raise InputError(
+                f"{path}: has model format {version}, this facekit reads up to {FORMAT}; update"
+                " facekit"
+            )
+        return _decode(data, meta)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: expected a whole facekit model file ({error})") from error
+        raise InputError(f"{path}: expected a whole facekit model ({error!r})") from error
 
 
 def is_native(path: Path) -> bool:

@@ -1,0 +1,210 @@
+"""``facekit basis``: from heads to a morphable model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facekit.cli import options as opt
+from facekit.cli.output import out
+
+app = typer.Typer(
+    help="From heads to a morphable model.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Source = Annotated[
+    Path, typer.Option(help="ICT-FaceKit's mean, modes and expressions.", metavar="NPZ")
+]
+TemplateFile = Annotated[Path, typer.Option(help="Template of 'basis template'.", metavar="NPZ")]
+Folder = Annotated[
+    Path, typer.Argument(help="Folder of registered heads with index.csv.", metavar="REG")
+]
+
+
+@app.command("template")
+def template(
+    source: Source,
+    output: opt.OutputFile,
+    vertices: Annotated[int, typer.Option(help="About how many vertices.", min=2000)] = 12000,
+) -> int:
+    """Make facekit's head template: topology, texture chart, regions, landmarks.
+
+    Example: facekit basis template --source ict_facekit.npz -o template.npz
+    """
+    from facekit.basis.ict_source import IctSource
+    from facekit.basis.ict_template import make_template
+    from facekit.basis.template_file import write_template
+
+    start = time.monotonic()
+    with out.progress("template") as progress:
+        made = make_template(IctSource(source), num_vertices=vertices, progress=progress)
+    out.data(write_template(made, output))
+    out.info(
+        f"{len(made.vertices)} vertices, {len(made.faces)} faces in"
+        f" {time.monotonic() - start:.1f} s -> {output}"
+    )
+    return 0
+
+
+@app.command("sample")
+def sample(
+    source: Source,
+    template: TemplateFile,
+    output: opt.OutputFolder,
+    count: Annotated[int, typer.Option(help="Heads to draw.", min=2)] = 300,
+    seed: opt.Seed = 0,
+) -> int:
+    """Draw heads and the expressions of the source on the template: a folder for 'build'.
+
+    Example: facekit basis sample --source ict_facekit.npz --template template.npz -o REG
+    """
+    from facekit.basis.ict_source import IctSource
+    from facekit.basis.registered import sample_heads
+    from facekit.basis.template_file import read_template
+
+    start = time.monotonic()
+    with out.progress("sample") as progress:
+        rows = sample_heads(
+            IctSource(source),
+            read_template(template),
+            output,
+            count=count,
+            seed=seed,
+            progress=progress,
+        )
+    out.data(output / "index.csv")
+    out.info(f"{len(rows)} meshes in {time.monotonic() - start:.1f} s -> {output}")
+    return 0
+
+
+@app.command("build")
+def build(
+    registered: Folder,
+    template: TemplateFile,
+    output: opt.OutputFile,
+    modes: Annotated[int, typer.Option(help="Identity modes.", min=1)] = 80,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "built",
+    as_json: opt.Json = False,
+) -> int:
+    """Build a morphable model of registered heads: area-weighted PCA in millimetres.
+
+    Example: facekit basis build REG --template template.npz -o model.npz
+    """
+    from facekit.basis.assemble import build_model
+    from facekit.basis.measures import quantisation_error
+    from facekit.basis.template_file import read_template
+    from facekit.morphable.native import read_native, write_native
+
+    start = time.monotonic()
+    with out.progress("build") as progress:
+        built = build_model(
+            registered, read_template(template), name=name, num_modes=modes, progress=progress
+        )
+    write_native(built.model, output)
+    error = quantisation_error(built.model, read_native(output))
+    document: dict[str, Any] = {
+        "schema": "facekit.basis/1",
+        "model": str(output),
+        "heads": built.num_subjects,
+        "modes": built.model.num_identity,
+        "expressions": built.model.num_expression,
+        "explained": round(float(built.basis.explained[-1]), 5),
+        "deviations_mm": [round(float(d), 4) for d in built.basis.deviations],
+        "quantisation_mm": {"mean": error.mean_mm, "max": error.max_mm},
+    }
+    if as_json:
+        out.json(document)
+    else:
+        out.data(output)
+    out.info(
+        f"{built.num_subjects} heads, {modes} modes that explain"
+        f" {100 * document['explained']:.2f} %, quantisation error mean {error.mean_mm:.4f} and max"
+        f" {error.max_mm:.4f} mm in {time.monotonic() - start:.1f} s -> {output}"
+    )
+    return 0
+
+
+@app.command("landmarks")
+def landmarks(
+    model: Annotated[Path, typer.Argument(help="A facekit model.", metavar="MODEL")],
+    output: opt.OutputFile,
+    labeller: Annotated[
+        opt.LandmarkSource, typer.Option(help="Whose 478 points the maps shall stand for.")
+    ] = opt.LandmarkSource.MEDIAPIPE,
+    count: Annotated[int, typer.Option(help="Pictures a round.", min=4)] = 100,
+    rounds: Annotated[int, typer.Option(help="Rounds; the first is plain.", min=1)] = 2,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> int:
+    """Calibrate a model's landmark maps to a labeller on renders of random heads.
+
+    Example: facekit basis landmarks model.npz --labeller mediapipe -o calibrated.npz
+    """
+    from facekit.basis.calibrate import calibrate_model, detector_labels
+    from facekit.detect.registry import open_detector
+    from facekit.morphable.native import read_native, write_native
+
+    start = time.monotonic()
+    label = detector_labels(open_detector(labeller.value))
+    with out.progress("landmarks") as progress:
+        result = calibrate_model(
+            read_native(model), label, count=count, rounds=rounds, seed=seed, progress=progress
+        )
+    write_native(result.model, output)
+    sparse = result.ibug68
+    within = int((sparse.bias_mm <= 1).sum())
+    if as_json:
+        out.json(
+            {
+                "schema": "facekit.calibration/1",
+                "model": str(output),
+                "heads": sparse.num_heads,
+                "bias_mm": [round(float(b), 3) for b in sparse.bias_mm],
+                "scatter_mm": [round(float(s), 3) for s in sparse.scatter_mm],
+            }
+        )
+    else:
+        out.data(output)
+    out.info(
+        f"{sparse.num_heads} labelled heads; bias of the 68 points: median"
+        f" {_median(sparse.bias_mm):.2f} mm, {within} within 1 mm; scatter: median"
+        f" {_median(sparse.scatter_mm):.2f} mm; {time.monotonic() - start:.0f} s -> {output}"
+    )
+    return 0
+
+
+@app.command("info")
+def info(
+    registered: Folder,
+    as_json: opt.Json = False,
+) -> int:
+    """Say what a folder of registered heads holds.
+
+    Example: facekit basis info REG
+    """
+    from facekit.basis.registered import read_index
+
+    rows = read_index(registered)
+    accepted = [row for row in rows if row.accepted]
+    document = {
+        "schema": "facekit.registered/1",
+        "subjects": len({row.subject for row in rows}),
+        "neutral": sum(not row.expression for row in rows),
+        "expressions": len({row.expression for row in rows if row.expression}),
+        "accepted": len(accepted),
+        "rejected": {row.path: row.reason for row in rows if not row.accepted},
+        "residual_mm": float(sum(r.residual_mm for r in accepted) / max(len(accepted), 1)),
+    }
+    if as_json:
+        out.json(document)
+    else:
+        out.table(["what", "value"], [[key, value or 0] for key, value in document.items()])
+    return 0
+
+
+def _median(values: Any) -> float:
+    ordered = sorted(float(v) for v in values)
+    return ordered[len(ordered) // 2]
