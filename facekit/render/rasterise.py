@@ -269,18 +269,27 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
                 scale = 1.0 / area
                 z0, z1, z2 = inverse[i] * scale, inverse[j] * scale, inverse[k] * scale
                 name = np.uint64(0xFFFFFFFF) - np.uint64(f)
-                right, bottom = left + (kind & 1), top + (kind >> 1)
-                if kind == 4:
+                if kind < 4:
+                    _test(buffer, top, left, e0, e1, e2, z0, z1, z2, name)
+                    if kind & 1:
+                        _test(buffer, top, left + 1, e0 + a0, e1 + a1, e2 + a2, z0, z1, z2, name)
+                    if kind & 2:
+                        e0, e1, e2 = e0 + b0, e1 + b1, e2 + b2
+                        _test(buffer, top + 1, left, e0, e1, e2, z0, z1, z2, name)
+                        if kind & 1:
+                            e0, e1, e2 = e0 + a0, e1 + a1, e2 + a2
+                            _test(buffer, top + 1, left + 1, e0, e1, e2, z0, z1, z2, name)
+                else:
                     x0, x1, x2 = fixed[i, 0], fixed[j, 0], fixed[k, 0]
                     y0, y1, y2 = fixed[i, 1], fixed[j, 1], fixed[k, 1]
                     right = min(max(x0, max(x1, x2)) >> _FRACTION_BITS, last_column)
                     bottom = min(max(y0, max(y1, y2)) >> _FRACTION_BITS, last_row)
-                for y in range(top, bottom + 1):
-                    p0, p1, p2 = e0, e1, e2
-                    for x in range(left, right + 1):
-                        _test(buffer, y, x, p0, p1, p2, z0, z1, z2, name)
-                        p0, p1, p2 = p0 + a0, p1 + a1, p2 + a2
-                    e0, e1, e2 = e0 + b0, e1 + b1, e2 + b2
+                    for y in range(top, bottom + 1):
+                        p0, p1, p2 = e0, e1, e2
+                        for x in range(left, right + 1):
+                            _test(buffer, y, x, p0, p1, p2, z0, z1, z2, name)
+                            p0, p1, p2 = p0 + a0, p1 + a1, p2 + a2
+                        e0, e1, e2 = e0 + b0, e1 + b1, e2 + b2
 
 
 @numba.njit(
