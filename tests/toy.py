@@ -76,6 +76,16 @@ def on_surface(vertices, faces, xy):
     return LandmarkMap(np.array(found), np.clip(np.array(weights), 0, 1).astype(np.float32))
 
 
+def _unwrapped(u, v, faces):
+    """A cylinder's uvs: triangles across the seam use copies of its low side beyond u = 1."""
+    count = len(u)
+    corners = u[faces]
+    crossing = np.ptp(corners, axis=1) > 0.5
+    face_uvs = faces + count * (crossing[:, None] & (corners < 0.5))
+    uvs = np.stack([np.concatenate([u, u + 1]) * 0.9, np.concatenate([v, v])], axis=1)
+    return np.clip(uvs, 0, 1), face_uvs.astype(np.int32)
+
+
 @cache
 def toy_model(num_identity=8, num_expression=4):
     """An ellipsoid head: low-order polynomial identity modes, bumps as blendshapes."""
@@ -104,7 +114,7 @@ def toy_model(num_identity=8, num_expression=4):
     marks["now7"] = LandmarkMap(marks["ibug68"].faces[now7], marks["ibug68"].barycentric[now7])
     E = num_expression
     count = len(vertices)
-    uvs = np.stack([np.arctan2(x, z) / (2 * np.pi) + 0.5, 0.5 + 0.5 * y], 1)
+    uvs, face_uvs = _unwrapped(np.arctan2(x, z) / (2 * np.pi) + 0.5, 0.5 + 0.5 * y, faces)
     return MorphableModel(
         name="toy",
         mean=vertices.astype(np.float32),
@@ -119,7 +129,7 @@ def toy_model(num_identity=8, num_expression=4):
         albedo_mean=np.full((count, 3), 0.4, np.float32),
         albedo_modes=np.zeros((0, count, 3), np.float32),
         uvs=uvs.astype(np.float32),
-        face_uvs=faces,
+        face_uvs=face_uvs,
         landmarks=marks,
         regions={"face": z > 0},
         licence="made by the tests",
