@@ -131,7 +131,7 @@ def rasterise(
     if width < 1 or height < 1:
         raise InputError(f"rasterise: expected a picture of at least 1x1, got {width}x{height}")
     space = Workspace() if workspace is None else workspace
-    fixed = space.get("fixed", (len(projected), 2), np.int32)
+    fixed = space.get("fixed", (len(projected),), np.int64)
     inverse = space.get("inverse", (len(projected),), np.float64)
     buffer = space.get("buffer", (height, width), np.uint64)
     triangle = space.get("triangle", (height, width), np.int32)
@@ -150,25 +150,27 @@ def rasterise(
 
 
 @numba.njit(
-    boolean(_POINTS, float64, int32[:, ::1], float64[::1]),
+    boolean(_POINTS, float64, int64[::1], float64[::1]),
     nogil=True,
     cache=True,
     error_model="numpy",
 )
 def _prepare(points, near, fixed, inverse):
-    """Round the vertices, invert their depths (0 if unusable); say whether all are usable."""
+    """Round the vertices, invert their depths (0 if unusable); say whether all are usable.
+
+    A rounded vertex is one word, y over x, so that a face is fetched with three loads, not six.
+    """
     all_usable = True
     for v in range(points.shape[0]):
         x, y, z = points[v, 0], points[v, 1], points[v, 2]
         # Written so that NaN fails it too.
         usable = z > near and abs(x) < _FARTHEST_PX and abs(y) < _FARTHEST_PX and z < np.inf
         if usable:
-            fixed[v, 0] = np.int32(np.rint(x * _ONE))
-            fixed[v, 1] = np.int32(np.rint(y * _ONE))
+            low = np.int64(np.rint(x * _ONE)) & np.int64(0xFFFFFFFF)
+            fixed[v] = (np.int64(np.rint(y * _ONE)) << 32) | low
             inverse[v] = 1.0 / z
         else:
-            fixed[v, 0] = 0
-            fixed[v, 1] = 0
+            fixed[v] = 0
             inverse[v] = 0.0
             all_usable = False
     return all_usable
@@ -182,9 +184,9 @@ def _edges(f, fixed, faces, first_row):
     pixel squared.
     """
     i, j, k = np.uint32(faces[f, 0]), np.uint32(faces[f, 1]), np.uint32(faces[f, 2])
-    x0, y0 = np.int64(fixed[i, 0]), np.int64(fixed[i, 1])
-    x1, y1 = np.int64(fixed[j, 0]), np.int64(fixed[j, 1])
-    x2, y2 = np.int64(fixed[k, 0]), np.int64(fixed[k, 1])
+    x0, y0 = (fixed[i] << 32) >> 32, fixed[i] >> 32
+    x1, y1 = (fixed[j] << 32) >> 32, fixed[j] >> 32
+    x2, y2 = (fixed[k] << 32) >> 32, fixed[k] >> 32
     left = max((min(x0, min(x1, x2)) + (_ONE - 1)) >> _FRACTION_BITS, 0)
     top = max((min(y0, min(y1, y2)) + (_ONE - 1)) >> _FRACTION_BITS, first_row)
     px, py = left << _FRACTION_BITS, top << _FRACTION_BITS
@@ -219,7 +221,7 @@ def _test(buffer, y, x, e0, e1, e2, z0, z1, z2, name):
 # straight through. On faces of about a pixel that saves most of the time.
 @numba.njit(
     void(
-        Array(int32, 2, "C", readonly=True),
+        Array(int64, 1, "C", readonly=True),
         Array(float64, 1, "C", readonly=True),
         _FACES,
         boolean,
@@ -242,9 +244,9 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
         for number in range(block, min(block + _BLOCK, faces.shape[0])):
             f = np.uint32(number)
             i, j, k = np.uint32(faces[f, 0]), np.uint32(faces[f, 1]), np.uint32(faces[f, 2])
-            x0, y0 = fixed[i, 0], fixed[i, 1]
-            x1, y1 = fixed[j, 0], fixed[j, 1]
-            x2, y2 = fixed[k, 0], fixed[k, 1]
+            x0, y0 = (fixed[i] << 32) >> 32, fixed[i] >> 32
+            x1, y1 = (fixed[j] << 32) >> 32, fixed[j] >> 32
+            x2, y2 = (fixed[k] << 32) >> 32, fixed[k] >> 32
             left = max((min(x0, min(x1, x2)) + (_ONE - 1)) >> _FRACTION_BITS, 0)
             right = min(max(x0, max(x1, x2)) >> _FRACTION_BITS, last_column)
             top = max((min(y0, min(y1, y2)) + (_ONE - 1)) >> _FRACTION_BITS, start)
@@ -280,8 +282,12 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
                             e0, e1, e2 = e0 + a0, e1 + a1, e2 + a2
                             _test(buffer, top + 1, left + 1, e0, e1, e2, z0, z1, z2, name)
                 else:
-                    x0, x1, x2 = fixed[i, 0], fixed[j, 0], fixed[k, 0]
-                    y0, y1, y2 = fixed[i, 1], fixed[j, 1], fixed[k, 1]
+                    x0, x1, x2 = (
+                        (fixed[i] << 32) >> 32,
+                        (fixed[j] << 32) >> 32,
+                        (fixed[k] << 32) >> 32,
+                    )
+                    y0, y1, y2 = fixed[i] >> 32, fixed[j] >> 32, fixed[k] >> 32
                     right = min(max(x0, max(x1, x2)) >> _FRACTION_BITS, last_column)
                     bottom = min(max(y0, max(y1, y2)) >> _FRACTION_BITS, last_row)
                     for y in range(top, bottom + 1):
