@@ -274,6 +274,6 @@ def _finish(linear: np.ndarray, fragments: Fragments, supersample: int) -> Pictu
     if supersample > 1:
         size = (alpha.shape[1] // supersample, alpha.shape[0] // supersample)
         linear = cv2.resize(linear, size, interpolation=cv2.INTER_AREA)
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
     colour = linear / np.maximum(alpha, 1e-6)[..., None]
     return Picture(to_uint8(colour), alpha)

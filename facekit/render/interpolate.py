@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba.types import Array, float32, int32, int64, void
+from numba import types
 
 from facekit.checks import check_array, check_faces
 from facekit.errors import InputError
@@ -121,15 +121,15 @@ def _checked(
 
 
 @numba.njit(
-    void(
-        Array(int32, 1, "C", readonly=True),
-        Array(float32, 2, "C", readonly=True),
-        Array(int32, 2, "C", readonly=True),
-        Array(float32, 2, "C", readonly=True),
-        float32,
-        float32[:, ::1],
-        int64,
-        int64,
+    types.void(
+        types.Array(types.int32, 1, "C", readonly=True),
+        types.Array(types.float32, 2, "C", readonly=True),
+        types.Array(types.int32, 2, "C", readonly=True),
+        types.Array(types.float32, 2, "C", readonly=True),
+        types.float32,
+        types.float32[:, ::1],
+        types.int64,
+        types.int64,
     ),
     nogil=True,
     cache=True,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba.types import Array, boolean, float32, float64, int32, int64, uint64, void
+from numba import types
 
 from facekit.checks import check_array, check_faces
 from facekit.errors import InputError
@@ -31,8 +31,8 @@ _MIN_ROWS = 192
 # Faces are sorted by kind in blocks whose lists fit the first-level cache.
 _BLOCK = 1024
 
-_POINTS = Array(float64, 2, "C", readonly=True)
-_FACES = Array(int32, 2, "C", readonly=True)
+_POINTS = types.Array(types.float64, 2, "C", readonly=True)
+_FACES = types.Array(types.int32, 2, "C", readonly=True)
 
 
 class Fragments(NamedTuple):
@@ -150,7 +150,7 @@ def rasterise(
 
 
 @numba.njit(
-    boolean(_POINTS, float64, int64[::1], float64[::1]),
+    types.boolean(_POINTS, types.float64, types.int64[::1], types.float64[::1]),
     nogil=True,
     cache=True,
     error_model="numpy",
@@ -220,14 +220,14 @@ def _test(buffer, y, x, e0, e1, e2, z0, z1, z2, name):
 # their box in pixels (1x1, 2x1, 1x2, 2x2, larger, none), block by block, and each kind then runs
 # straight through. On faces of about a pixel that saves most of the time.
 @numba.njit(
-    void(
-        Array(int64, 1, "C", readonly=True),
-        Array(float64, 1, "C", readonly=True),
+    types.void(
+        types.Array(types.int64, 1, "C", readonly=True),
+        types.Array(types.float64, 1, "C", readonly=True),
         _FACES,
-        boolean,
-        uint64[:, ::1],
-        int64,
-        int64,
+        types.boolean,
+        types.uint64[:, ::1],
+        types.int64,
+        types.int64,
     ),
     nogil=True,
     cache=True,
@@ -260,9 +260,9 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
             count = counts[kind]
             lists[kind, np.uint32(count)] = f
             counts[kind] = count + 1
-        for kind in range(5):
-            for number in range(counts[kind]):
-                f = np.uint32(lists[np.uint32(kind), np.uint32(number)])
+        for size in range(5):
+            for number in range(counts[size]):
+                f = np.uint32(lists[np.uint32(size), np.uint32(number)])
                 left, top, area, one, two, three = _edges(f, fixed, faces, start)
                 a0, b0, e0 = one
                 a1, b1, e1 = two
@@ -271,14 +271,14 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
                 scale = 1.0 / area
                 z0, z1, z2 = inverse[i] * scale, inverse[j] * scale, inverse[k] * scale
                 name = np.uint64(0xFFFFFFFF) - np.uint64(f)
-                if kind < 4:
+                if size < 4:
                     _test(buffer, top, left, e0, e1, e2, z0, z1, z2, name)
-                    if kind & 1:
+                    if size & 1:
                         _test(buffer, top, left + 1, e0 + a0, e1 + a1, e2 + a2, z0, z1, z2, name)
-                    if kind & 2:
+                    if size & 2:
                         e0, e1, e2 = e0 + b0, e1 + b1, e2 + b2
                         _test(buffer, top + 1, left, e0, e1, e2, z0, z1, z2, name)
-                        if kind & 1:
+                        if size & 1:
                             e0, e1, e2 = e0 + a0, e1 + a1, e2 + a2
                             _test(buffer, top + 1, left + 1, e0, e1, e2, z0, z1, z2, name)
                 else:
@@ -299,14 +299,14 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
 
 
 @numba.njit(
-    void(
+    types.void(
         _POINTS,
         _FACES,
-        Array(uint64, 2, "C", readonly=True),
-        int32[:, ::1],
-        float32[:, :, ::1],
-        int64,
-        int64,
+        types.Array(types.uint64, 2, "C", readonly=True),
+        types.int32[:, ::1],
+        types.float32[:, :, ::1],
+        types.int64,
+        types.int64,
     ),
     nogil=True,
     cache=True,

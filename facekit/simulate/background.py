@@ -16,8 +16,8 @@ def random_background(rng: np.random.Generator, width: int, height: int) -> np.n
     small = (max(8, round(height * scale)), max(8, round(width * scale)))
     picture = painter(rng, *small).astype(np.float32)
     picture *= rng.uniform(0.35, 1.1)
-    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(picture, 0.0, 1.0)
+    full = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(full, 0.0, 1.0)
 
 
 def _colour(rng: np.random.Generator, saturation: float = 0.5) -> np.ndarray:

@@ -25,8 +25,8 @@ class ClothStyle:
     """
 
     seed: int
-    colour: tuple[float, float, float]
-    second: tuple[float, float, float]
+    colour: tuple[float, ...]
+    second: tuple[float, ...]
     stripe_mm: float
     neckline: float
     width: float
@@ -45,7 +45,7 @@ class GlassesStyle:
     """
 
     radius: float
-    colour: tuple[float, float, float]
+    colour: tuple[float, ...]
     half_width: float
     half_height: float
     roundness: float
@@ -145,7 +145,8 @@ def _neck(places: np.ndarray, chin: float) -> tuple[float, float, float, float]:
     usual = np.median(np.array(sizes), axis=0)
     whole = [s for s in sizes if s[1] > 0.92 * usual[1] and s[2] > 0.85 * usual[2]]
     narrow = 1.1 * min(s[1] for s in whole)
-    return tuple(float(v) for v in next(s for s in whole if s[1] <= narrow))
+    height, wide, deep, middle = next(s for s in whole if s[1] <= narrow)
+    return float(height), float(wide), float(deep), float(middle)
 
 
 def _neck_rings(places: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba.types import Array, float32, void
+from numba import types
 
 from facekit.checks import check_array
 
@@ -74,11 +74,11 @@ def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(
-    void(
-        Array(float32, 2, "C", readonly=True),
-        Array(float32, 2, "C", readonly=True),
-        Array(float32, 1, "C", readonly=True),
-        float32[:, ::1],
+    types.void(
+        types.Array(types.float32, 2, "C", readonly=True),
+        types.Array(types.float32, 2, "C", readonly=True),
+        types.Array(types.float32, 1, "C", readonly=True),
+        types.float32[:, ::1],
     ),
     nogil=True,
     cache=True,

@@ -26,10 +26,10 @@ class EyeStyle:
     """
 
     seed: int
-    iris: tuple[float, float, float]
+    iris: tuple[float, ...]
     pupil_mm: float
-    sclera: tuple[float, float, float]
-    gaze: tuple[float, float]
+    sclera: tuple[float, ...]
+    gaze: tuple[float, ...]
 
 
 def random_eyes(rng: np.random.Generator, *, ita_deg: float) -> EyeStyle:

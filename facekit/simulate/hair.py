@@ -43,7 +43,7 @@ class HairStyle:
     """
 
     seed: int
-    colour: tuple[float, float, float]
+    colour: tuple[float, ...]
     thickness: float
     hairline: float
     length: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba.types import Array, float32, int64, void
+from numba import types
 
 from facekit.checks import check_array
 from facekit.threads import run_ranges
@@ -63,15 +63,15 @@ def _lattice(x, y, z, seed):
 
 
 @numba.njit(
-    void(
-        Array(float32, 2, "C", readonly=True),
-        float32,
-        int64,
-        int64,
-        float32,
-        float32[:, ::1],
-        int64,
-        int64,
+    types.void(
+        types.Array(types.float32, 2, "C", readonly=True),
+        types.float32,
+        types.int64,
+        types.int64,
+        types.float32,
+        types.float32[:, ::1],
+        types.int64,
+        types.int64,
     ),
     nogil=True,
     cache=True,

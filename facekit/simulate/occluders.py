@@ -25,10 +25,10 @@ class OccluderStyle:
 
     kind: str
     seed: int
-    centre: tuple[float, float]
+    centre: tuple[float, ...]
     size: float
     angle: float
-    colour: tuple[float, float, float]
+    colour: tuple[float, ...]
 
 
 def random_occluder(rng: np.random.Generator) -> OccluderStyle:
@@ -76,7 +76,7 @@ def draw_occluder(
         cv2.fillConvexPoly(mask, _fixed(np.array(corners)), 255, cv2.LINE_AA, 4)
     elif style.kind == "fingers":
         # Fingers point from outside towards the face.
-        toward = -np.array(style.centre) / max(float(np.hypot(*style.centre)), 1e-6)
+        toward = -np.array(style.centre) / max(float(np.linalg.norm(style.centre)), 1e-6)
         across = np.array([-toward[1], toward[0]])
         for number in range(4):
             start = centre + across * (number - 1.5) * 0.1 * face - toward * face

@@ -76,8 +76,8 @@ class Portrait:
     @property
     def pose_deg(self) -> tuple[float, float, float]:
         """(yaw, pitch, roll) in degrees."""
-        view = self.view
-        return tuple(float(np.degrees(a)) for a in (view.yaw, view.pitch, view.roll))
+        yaw, pitch, roll = np.degrees([self.view.yaw, self.view.pitch, self.view.roll])
+        return float(yaw), float(pitch), float(roll)
 
     def points(self, marks: LandmarkMap) -> tuple[np.ndarray, np.ndarray]:
         """Return any landmark set's points in the picture, (N, 2), and which are seen, (N,) bool.

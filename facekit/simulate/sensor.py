@@ -26,7 +26,7 @@ class SensorStyle:
     """
 
     exposure: float
-    balance: tuple[float, float, float]
+    balance: tuple[float, ...]
     blur_px: float
     motion_px: float
     motion_deg: float
@@ -52,7 +52,7 @@ def random_sensor(rng: np.random.Generator, *, size: int, clean: float = 0.5) ->
         noise=float(rng.uniform(0.1, 0.8) if good else rng.gamma(1.6, 1.1)),
         contrast=float(rng.uniform(0.92, 1.18)),
         saturation=0.0 if grey else float(rng.uniform(0.8, 1.2)),
-        jpeg=int(rng.integers(88, 97)) if good else int(rng.choice([0, rng.integers(35, 92)])),
+        jpeg=_jpeg_quality(rng, good),
     )
 
 
@@ -81,8 +81,14 @@ def expose(linear: np.ndarray, style: SensorStyle, rng: np.random.Generator) -> 
         _, data = cv2.imencode(
             ".jpg", photograph[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, style.jpeg]
         )
-        photograph = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+        photograph = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
     return np.ascontiguousarray(photograph)
+
+
+def _jpeg_quality(rng: np.random.Generator, good: bool) -> int:
+    if good:
+        return int(rng.integers(88, 97))
+    return int(rng.integers(35, 92)) if rng.random() < 0.5 else 0
 
 
 def _shake(length: float, angle_deg: float) -> np.ndarray:

@@ -56,12 +56,12 @@ class SkinStyle:
     freckles: float
     pores: float
     gloss: float
-    brow_colour: tuple[float, float, float]
+    brow_colour: tuple[float, ...]
     brow_density: float
     brow_width: float
-    lip_tint: tuple[float, float, float]
+    lip_tint: tuple[float, ...]
     beard: float
-    beard_colour: tuple[float, float, float]
+    beard_colour: tuple[float, ...]
     shadow_under_eyes: float
     lashes: float
 
