@@ -33,6 +33,10 @@ from facekit.morphable.model import MorphableModel
 class LandmarkFitConfig:
     """Settings of the landmark fit.
 
+    The defaults of the discrepancy were chosen by ``fit.evidence`` on labelled portraits, without
+    any 3D truth: 1 mm alike over 35 mm is about 4 nats a face better than 1.5 mm over 20 mm and 12
+    better than 1.5 mm over 12 mm; around it the evidence is flat.
+
     Attributes:
         discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can
             express; also added to the per-vertex deviations.
@@ -48,8 +52,8 @@ class LandmarkFitConfig:
         tolerance: stop when a step lowers the cost by a smaller part than this.
     """
 
-    discrepancy_mm: float = 1.5
-    discrepancy_length_mm: float = 20.0
+    discrepancy_mm: float = 1.0
+    discrepancy_length_mm: float = 35.0
     label_noise_px: float = 0.7
     turn_growth: float = 3.0
     identity_scale: float = 1.0
