@@ -17,5 +17,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)
+    app.command("renders")(train.renders)
     app.add_typer(models.app, name="models")
     app.command("doctor")(doctor.doctor)

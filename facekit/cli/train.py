@@ -77,3 +77,26 @@ def relabel(
         out.data(file)
     out.info(f"{len(files)} label files in {time.monotonic() - start:.0f} s -> {output}")
     return 0
+
+
+def renders(
+    output: opt.OutputFolder = Path("renders"),
+    count: Annotated[int, typer.Option("--count", min=1, help="Pictures.")] = 1500,
+    model: opt.Model = "builtin",
+    seed: opt.Seed = 0,
+) -> int:
+    """Render heads with exact points, as training data in the portraits' layout.
+
+    The model needs a map of MediaPipe's 478 points; the built-in one has it.
+
+    Example: facekit renders -o renders --count 1500
+    """
+    from facekit.morphable import load_model
+    from facekit.train.renders import write_renders
+
+    start = time.monotonic()
+    with out.progress("renders") as progress:
+        path = write_renders(output, load_model(model), count, seed=seed, progress=progress)
+    out.data(path)
+    out.info(f"{count} pictures in {time.monotonic() - start:.0f} s -> {output}")
+    return 0

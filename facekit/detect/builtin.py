@@ -183,7 +183,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, *, overlap: float = SAME_FAC
     """Return the rows that non-maximum suppression keeps, best first.
 
     A box goes when its intersection over union with a better one exceeds ``overlap``, or when
-    most of it (80 %) lies inside a better one.
+    80 % of one lies inside the other and their areas differ by less than a factor of 5: parts of
+    a face look like a face, but a picture of a face may be held before a face.
     """
     order = np.argsort(-scores, kind="stable")
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
@@ -197,5 +198,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, *, overlap: float = SAME_FAC
         extent = np.minimum(high[i], high) - np.maximum(low[i], low)
         shared = np.clip(extent, 0, None).prod(1)
         union = np.maximum(area + area[i] - shared, 1e-12)
-        alive &= (shared / union <= overlap) & (shared <= 0.8 * np.minimum(area, area[i]))
+        smaller, larger = np.minimum(area, area[i]), np.maximum(area, area[i])
+        nested = (shared > 0.8 * smaller) & (smaller > 0.2 * larger)
+        alive &= (shared / union <= overlap) & ~nested
     return kept

@@ -92,10 +92,13 @@ class CollageMaker:
             self._paste(canvas, owner, pasted, rng, whole=False)
         if rng.random() < 0.3:
             self._cover(canvas, owner, rng)
-        faces = [
+        if pasted and rng.random() < 0.15:
+            self._hide(canvas, owner, pasted[int(rng.integers(len(pasted)))][0], rng)
+        judged = [
             _judged(face, hull, owner, index, c.least)
             for index, (face, hull) in enumerate(pasted, 1)
         ]
+        faces = [face for face in judged if face is not None]
         image = _developed(canvas, rng)
         if rng.random() < 0.1:
             # The searched image is padded to a multiple of the stride.
@@ -103,7 +106,8 @@ class CollageMaker:
             wide = rng.random() < 0.5
             image[cut:] = 0 if wide else image[cut:]
             image[:, cut:] = image[:, cut:] if wide else 0
-            faces = [_cut(face, cut, 1 if wide else 0) for face in faces]
+            kept = [_cut(face, cut, 1 if wide else 0) for face in faces]
+            faces = [face for face in kept if face is not None]
         return Collage(image, faces)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
@@ -207,6 +211,29 @@ class CollageMaker:
         result = warp_turned(both, start, end, self._mesh.triangles, small, size=size)
         return np.ascontiguousarray(result[..., :3]), np.ascontiguousarray(result[..., 3])
 
+    def _hide(
+        self,
+        canvas: np.ndarray,
+        owner: np.ndarray,
+        face: CollageFace,
+        rng: np.random.Generator,
+    ) -> None:
+        """Take a pasted face out of its head: hair, ears and shoulders alone are no face."""
+        row = int(rng.choice(self._rows))
+        piece = faceless(self._portraits.images[row], self._portraits.points[row, :, :2], rng)
+        low = np.floor(face.box[:2] - 0.02 * face.box[2:]).astype(int)
+        high = np.ceil(face.box[:2] + 1.02 * face.box[2:]).astype(int)
+        start, stop = np.maximum(low, 0), np.minimum(high, self._config.size)
+        if piece is None or (stop - start).min() < 2:
+            return
+        filled, share = _oval(piece, (int(high[0] - low[0]), int(high[1] - low[1])))
+        a, b = start - low, stop - low
+        part = (slice(a[1], b[1]), slice(a[0], b[0]))
+        region = canvas[start[1] : stop[1], start[0] : stop[0]]
+        weight = share[part][..., None]
+        region[:] = (filled[part] * weight + region * (1 - weight)).astype(np.uint8)
+        owner[start[1] : stop[1], start[0] : stop[0]][share[part] > 0.5] = 255
+
     def _cover(self, canvas: np.ndarray, owner: np.ndarray, rng: np.random.Generator) -> None:
         """Paste one piece without a whole face: clothing, background, or a shuffled face."""
         size = self._config.size
@@ -222,6 +249,16 @@ class CollageMaker:
             piece, (side, side), interpolation=cv2.INTER_AREA
         )
         owner[y : y + side, x : x + side] = 255
+
+
+def _oval(piece: np.ndarray, extent: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a piece resized to (width, height) and a soft oval share (height, width) of it."""
+    filled = cv2.resize(piece, extent, interpolation=cv2.INTER_LINEAR)
+    share = np.zeros(extent[::-1], np.float32)
+    middle = (extent[0] // 2, extent[1] // 2)
+    axes = (max(1, int(0.47 * extent[0])), max(1, int(0.47 * extent[1])))
+    cv2.ellipse(share, middle, axes, 0, 0, 360, 1.0, -1)
+    return filled, cv2.GaussianBlur(share, (0, 0), max(0.5, 0.03 * extent[1]))
 
 
 def faceless(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -262,18 +299,23 @@ def _head_mask(points: np.ndarray, size: tuple[int, int], rng: np.random.Generat
 
 def _judged(
     face: CollageFace, hull: np.ndarray, owner: np.ndarray, index: int, least: float
-) -> CollageFace:
+) -> CollageFace | None:
+    """Say whether a pasted face is wanted, not to be judged, or (None) as good as gone."""
     inside = np.zeros(owner.shape, np.uint8)
     cv2.fillConvexPoly(inside, np.round(hull).astype(np.int32), 1)
     # A face that leaves the frame is judged by its whole area.
     visible = float(inside[owner == index].sum()) / max(1.0, float(cv2.contourArea(hull)))
+    if visible < 0.15:
+        return None
     small = float(face.box[2:].max()) < least
     return face._replace(ignore=bool(small or visible < 0.55))
 
 
-def _cut(face: CollageFace, cut: int, axis: int) -> CollageFace:
-    beyond = face.box[axis] + face.box[2 + axis] - cut
-    return face._replace(ignore=bool(face.ignore or beyond > 0.4 * face.box[2 + axis]))
+def _cut(face: CollageFace, cut: int, axis: int) -> CollageFace | None:
+    beyond = (face.box[axis] + face.box[2 + axis] - cut) / face.box[2 + axis]
+    if beyond > 0.85:
+        return None
+    return face._replace(ignore=bool(face.ignore or beyond > 0.4))
 
 
 def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

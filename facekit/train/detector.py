@@ -20,7 +20,7 @@ from facekit.networks.detector import NUM_CHANNELS, STRIDES, DetectorExport, Det
 from facekit.train.augment import build_turn_mesh
 from facekit.train.backgrounds import TRAINING_PICTURES, load_pictures
 from facekit.train.collage import Collage, CollageConfig, CollageFace, CollageMaker
-from facekit.train.landmarks import mean_shapes
+from facekit.train.landmark_crops import mean_shapes
 from facekit.train.onnx import export_onnx
 from facekit.train.portraits import Portraits
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68, dense_weights68
+from facekit.detect.faces import CROP_MARGIN, dense_crop
+from facekit.detect.landmark_sets import FLIP478, dense_weights68
 from facekit.errors import InputError
-from facekit.geometry.crop import points_crop, square_crop, warp
+from facekit.geometry.crop import square_crop, warp
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.loop import LoopConfig
 from facekit.networks.landmarks import LandmarkExport, LandmarkNetwork
@@ -27,10 +28,15 @@ from facekit.train.augment import (
     turned_points,
     warp_turned,
 )
+from facekit.train.backgrounds import (
+    TRAINING_PICTURES,
+    background,
+    load_pictures,
+    shuffled,
+)
+from facekit.train.landmark_crops import box_error, eye_error, jittered_crop, mean_shapes
 from facekit.train.onnx import export_onnx
 from facekit.train.portraits import Portraits
-
-CROP_MARGIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class LandmarkConfig:
     turn: float = 0.4
     turn_deg: float = 40.0
     occlusion: float = 0.25
-    negatives: float = 0.06
+    negatives: float = 0.1
     renders: float = 0.3
 
 
@@ -84,6 +90,7 @@ class LandmarkTask:
         self.config = config
         self._train = train
         self._validation = validation
+        self._pictures = load_pictures(TRAINING_PICTURES)
         real = ~train.rendered if not train.rendered.all() else train.rendered
         self.mean_shape, mesh_shape = mean_shapes(train.points[real & (train.weights > 0.9)])
         self._mesh: TurnMesh = build_turn_mesh(mesh_shape)
@@ -171,7 +178,7 @@ class LandmarkTask:
                 centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * side
                 crops.append(square_crop(centre, side, size=self.config.size))
             guess = self._predict(model, data, rows, crops)
-            crops = [aligned_crop(points, size=self.config.size) for points in guess]
+            crops = [dense_crop(points, size=self.config.size) for points in guess]
             refined = self._predict(model, data, rows, crops)
             for k, i in enumerate(rows):
                 truth = data.points[i, :, :2]
@@ -241,6 +248,12 @@ class LandmarkTask:
     def _negative(self, row: int, rng: np.random.Generator) -> np.ndarray:
         size = self.config.size
         image, points = self._train.images[row], self._train.points[row, :, :2]
+        if rng.random() < 0.4:
+            return finish(background(size, rng, self._pictures), rng)
+        if rng.random() < 0.2:
+            piece = shuffled(image, points, rng)
+            if piece is not None:
+                return finish(cv2.resize(piece, (size, size)), rng)
         low, high = points.min(0), points.max(0)
         middle, side = (low + high) / 2, float((high - low).max())
         kind = rng.random()
@@ -279,57 +292,6 @@ def wing_loss(error: Tensor, width: float, curvature: float) -> Tensor:
     return torch.where(size < width, width * torch.log1p(size / curvature), size - constant)
 
 
-def roll_of(points: np.ndarray) -> float:
-    """Return the roll (radians, clockwise in the image) of dense points (478, 2)."""
-    eyes = points[[263, 362]].mean(0) - points[[33, 133]].mean(0)
-    return float(np.arctan2(eyes[1], eyes[0]))
-
-
-def aligned_crop(points: np.ndarray, *, size: int) -> Any:
-    """Return the roll-aligned crop about dense points (478, 2): what the second pass sees."""
-    return points_crop(points, roll=roll_of(points), size=size, margin=CROP_MARGIN)
-
-
-def jittered_crop(
-    points: np.ndarray, rng: np.random.Generator, *, size: int, tight: bool
-) -> np.ndarray:
-    """Return a (2, 3) affine to a crop about dense points, moved by random amounts.
-
-    Tight crops vary as the second pass' do; the others as a detector's boxes do, and are sheared
-    and squeezed a little.
-    """
-    roll = roll_of(points)
-    if tight:
-        turn, shift, scale, squeeze = rng.normal(0, 0.05), 0.015, 0.03, 0.0
-    else:
-        turn, shift, scale, squeeze = rng.normal(0, np.radians(20)), 0.06, 0.12, 0.06
-    crop = points_crop(points, roll=roll + turn, size=size, margin=CROP_MARGIN)
-    linear = np.exp(rng.normal(0, scale)) * np.eye(2)
-    linear = linear @ np.array([[np.exp(rng.normal(0, squeeze)), rng.normal(0, squeeze)], [0, 1]])
-    middle = np.full(2, (size - 1) / 2)
-    matrix = crop.matrix()
-    offset = middle + rng.normal(0, shift, 2) * size - linear @ middle
-    return np.column_stack([linear @ matrix[:, :2], linear @ matrix[:, 2] + offset])
-
-
-def eye_error(points: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean error over the 68 points and irises, percent of the outer-eye distance."""
-    distance = np.linalg.norm(truth[33] - truth[263])
-    ours = np.concatenate([dense_to_ibug68(points), points[[468, 473]]])
-    theirs = np.concatenate([dense_to_ibug68(truth), truth[[468, 473]]])
-    return 100 * float(np.linalg.norm(ours - theirs, axis=1).mean() / distance)
-
-
-def box_error(points: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean error over the 68 points, percent of their bounding box's diagonal.
-
-    Unlike the outer-eye distance, the diagonal keeps its size in profile.
-    """
-    ours, theirs = dense_to_ibug68(points), dense_to_ibug68(truth)
-    diagonal = np.linalg.norm(np.ptp(theirs, axis=0))
-    return 100 * float(np.linalg.norm(ours - theirs, axis=1).mean() / diagonal)
-
-
 def _shares(portraits: Portraits, renders: float) -> np.ndarray:
     """Return how often each is drawn: renders together ``renders``, the rest by trust."""
     share = portraits.weights.astype(np.float64)
@@ -339,24 +301,6 @@ def _shares(portraits: Portraits, renders: float) -> np.ndarray:
     share[~drawn] *= (1 - renders) / max(share[~drawn].sum(), 1e-9)
     share[drawn] *= renders / max(share[drawn].sum(), 1e-9)
     return share
-
-
-def mean_shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of aligned crops, symmetric, in crop fractions, and the most frontal's mean.
-
-    Args:
-        points: (N, 478, 3) labels.
-
-    Returns:
-        (478, 2) where the network starts, and (478, 2) for the triangulation: the mean of
-        the tenth whose face is nearest to its own mirror image.
-    """
-    shapes = np.stack([aligned_crop(p, size=1).apply(p) for p in points[:, :, :2].astype(float)])
-    mirrored = shapes[:, FLIP478] * [-1, 1]
-    asymmetry = np.linalg.norm(shapes - mirrored, axis=2).mean(1)
-    frontal = shapes[np.argsort(asymmetry)[: max(1, len(shapes) // 10)]]
-    mean, mesh = shapes.mean(0), frontal.mean(0)
-    return (mean + mean[FLIP478] * [-1, 1]) / 2, (mesh + mesh[FLIP478] * [-1, 1]) / 2
 
 
 def run_config(config: LandmarkConfig) -> dict[str, Any]:

@@ -1,18 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from portrait_data import write_portraits
+from portrait_data import symmetric_shape, write_portraits
 
-from facekit.detect.landmark_sets import FLIP478
+from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68
 from facekit.errors import InputError
 from facekit.learn.loop import LoopConfig
-from facekit.train.landmarks import (
-    LandmarkConfig,
-    LandmarkTask,
-    eye_error,
-    mean_shapes,
-    wing_loss,
-)
+from facekit.train.landmark_crops import box_error, eye_error, jittered_crop, mean_shapes
+from facekit.train.landmarks import LandmarkConfig, LandmarkTask, wing_loss
 from facekit.train.portraits import load_portraits
 
 CONFIG = LandmarkConfig(
@@ -122,6 +117,23 @@ def test_eye_error_is_percent_of_the_outer_eyes():
     distance = np.linalg.norm(truth[33] - truth[263])
     moved = truth + np.array([0.02 * distance, 0])
     assert eye_error(moved, truth) == pytest.approx(2.0)
+
+
+def test_box_error_is_percent_of_the_diagonal():
+    truth = np.random.default_rng(0).normal(size=(478, 2)) * 10
+    diagonal = np.linalg.norm(np.ptp(dense_to_ibug68(truth), axis=0))
+    assert box_error(truth + [0.03 * diagonal, 0], truth) == pytest.approx(3.0)
+
+
+def test_tight_crops_move_less_than_wide_ones():
+    points = symmetric_shape()[:, :2] * 50 + 100
+
+    def spread(tight):
+        rng = np.random.default_rng(0)
+        matrices = [jittered_crop(points, rng, size=100, tight=tight) for _ in range(60)]
+        return np.std([m[:, :2] @ points[4] + m[:, 2] for m in matrices], axis=0).max()
+
+    assert spread(True) < 3 < spread(False) < 15
 
 
 def test_empty_splits_are_refused(task):
