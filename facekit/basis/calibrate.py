@@ -115,19 +115,20 @@ def _calibrate(model: MorphableModel, heads: list[LabelledHead]) -> CalibratedMo
         partner=FLIP478[_IRIS] - _IRIS[0],
         allowed=balls,
     )
+    first = _IRIS[0]
     dense = Calibration(
         LandmarkMap(
-            np.concatenate([surface.marks.faces[: _IRIS[0]], iris.marks.faces]),
-            np.concatenate([surface.marks.barycentric[: _IRIS[0]], iris.marks.barycentric]),
-            np.concatenate([surface.marks.covariance_mm2[: _IRIS[0]], iris.marks.covariance_mm2]),
+            np.concatenate([surface.marks.faces[:first], iris.marks.faces]),
+            np.concatenate([surface.marks.barycentric[:first], iris.marks.barycentric]),
+            np.concatenate([_spread(surface.marks)[:first], _spread(iris.marks)]),
         ),
-        np.concatenate([surface.bias_mm[: _IRIS[0]], iris.bias_mm]),
-        np.concatenate([surface.scatter_mm[: _IRIS[0]], iris.scatter_mm]),
+        np.concatenate([surface.bias_mm[:first], iris.bias_mm]),
+        np.concatenate([surface.scatter_mm[:first], iris.scatter_mm]),
         len(heads),
     )
     marks = ibug68.marks
     now7 = LandmarkMap(
-        marks.faces[NOW7_ROWS], marks.barycentric[NOW7_ROWS], marks.covariance_mm2[NOW7_ROWS]
+        marks.faces[NOW7_ROWS], marks.barycentric[NOW7_ROWS], _spread(marks)[NOW7_ROWS]
     )
     landmarks = {
         **model.landmarks,
@@ -138,6 +139,13 @@ def _calibrate(model: MorphableModel, heads: list[LabelledHead]) -> CalibratedMo
     }
     landmarks.update(jaw_maps(model, marks))
     return CalibratedModel(replace(model, landmarks=landmarks), ibug68, dense)
+
+
+def _spread(marks: LandmarkMap) -> np.ndarray:
+    """Return the covariances of a map; without them, those of an exact labeller."""
+    if marks.covariance_mm2 is None:
+        return np.zeros((len(marks.faces), 2, 2), np.float32)
+    return marks.covariance_mm2
 
 
 def jaw_maps(model: MorphableModel, ibug68: LandmarkMap) -> dict[str, LandmarkMap]:

@@ -21,7 +21,8 @@ class EdgeMesh:
         region: (capacity,) int: region of an interior vertex.
         origin: (capacity,) int: source vertex that a corner is.
         tags: the feature edges, (smaller, larger vertex) -> curve.
-        face_region: list of the faces' regions.
+        faces: corners of each face, empty for one that is gone.
+        face_region: the faces' regions.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class EdgeMesh:
         self.region = np.zeros(capacity, int)
         self.origin = np.full(capacity, -1)
         self.origin[:n] = np.arange(n)
-        self.faces: list[tuple[int, int, int] | None] = [tuple(f) for f in faces.tolist()]
+        self.faces: list[tuple[int, ...]] = [tuple(f) for f in faces.tolist()]
         self.face_region = np.asarray(regions).copy()
         self.around: list[set[int]] = [set() for _ in range(n)]
         for f, face in enumerate(faces.tolist()):
@@ -65,11 +66,11 @@ class EdgeMesh:
 
     def alive_faces(self) -> np.ndarray:
         """Return the numbers of the faces in use."""
-        return np.array([f for f, face in enumerate(self.faces) if face is not None], int)
+        return np.array([f for f, face in enumerate(self.faces) if face], int)
 
     def alive(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the vertices in use (ascending) and the faces (F, 3) in use."""
-        faces = np.array([face for face in self.faces if face is not None], int)
+        faces = np.array([face for face in self.faces if face], int)
         return np.unique(faces), faces
 
     def edges(self) -> np.ndarray:
@@ -123,7 +124,7 @@ class EdgeMesh:
         for a, b in self.edges().tolist():
             shared = self.around[a] & self.around[b]
             if len(shared) == 2 and (a, b) not in self.tags:
-                self._flip(a, b, *sorted(shared), min_cosine)
+                self._flip(a, b, min(shared), max(shared), min_cosine)
 
     def neighbours(self, v: int) -> set[int]:
         """Return the vertices that share a face with ``v``."""
@@ -244,7 +245,7 @@ class EdgeMesh:
     def _remove_face(self, f: int) -> None:
         for v in self.faces[f]:
             self.around[v].discard(f)
-        self.faces[f] = None
+        self.faces[f] = ()
 
     def _replace_face(self, f: int, face: tuple[int, ...]) -> None:
         for v in self.faces[f]:

@@ -16,7 +16,7 @@ from facekit.basis.symmetry import symmetric_map
 from facekit.checks import check_array
 from facekit.errors import InputError
 from facekit.geometry.cameras import to_camera
-from facekit.geometry.closest_point import build_tree, closest_points
+from facekit.geometry.closest_point import TriangleTree, build_tree, closest_points
 from facekit.geometry.mesh import vertex_normals
 from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, LandmarkMap
@@ -255,6 +255,6 @@ def _on(vertices: np.ndarray, faces: np.ndarray, marks: LandmarkMap) -> np.ndarr
     return np.einsum("nk,nkd->nd", marks.barycentric, vertices[faces[marks.faces]])
 
 
-def _closest(tree: object, rows: np.ndarray, points: np.ndarray) -> LandmarkMap:
+def _closest(tree: TriangleTree, rows: np.ndarray, points: np.ndarray) -> LandmarkMap:
     hit = closest_points(tree, points)
     return LandmarkMap(rows[hit.triangle].astype(np.int32), hit.barycentric.astype(np.float32))

@@ -65,19 +65,25 @@ def build_template(
     eyeball = (EYEBALL_RINGS - 1) * EYEBALL_SEGMENTS + 1
     wanted = num_vertices / 2 - eyeball
     sizing = sizing_field(source, rest)
-    # Vertex count goes with the inverse square of the edge length; two rounds settle it.
-    scale, result = 1.0, None
-    for final in (False, True):
-        result = remesh(
+    # The number of vertices goes with the inverse square of the edge length.
+    curves = [half.midline, half.lip_rim, half.eyelid_rim, half.neck_border]
+
+    def run(
+        lengths: np.ndarray, rounds: int, report: Callable[[int, int], None] | None
+    ) -> Remeshed:
+        return remesh(
             rest,
             half.faces,
-            sizing=scale * sizing,
+            sizing=lengths,
             regions=half.regions,
-            curves=[half.midline, half.lip_rim, half.eyelid_rim, half.neck_border],
-            iterations=iterations if final else 5,
-            progress=progress if final else None,
+            curves=curves,
+            iterations=rounds,
+            progress=report,
         )
-        scale *= float(np.sqrt(len(result.vertices) / wanted))
+
+    trial = run(sizing, 5, None)
+    sizing = sizing * np.sqrt(len(trial.vertices) / wanted)
+    result = run(sizing, iterations, progress)
     return _assemble(source, result)
 
 
