@@ -16,7 +16,7 @@ def main() -> None:
     result = fit_photos([folder / "photos"], folder / "out", FitOptions(), overwrite=True)
     for face in result.faces:
         print(f"{face['folder']}: quality {face['quality']}, yaw {face['yaw_deg']} degrees")
-    print(f"open {result.index}")
+    print(f"open {result.page}")
 
 
 if __name__ == "__main__":

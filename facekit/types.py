@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,7 @@ class DetectedFace:
 
     def rescaled(self, scale: float) -> DetectedFace:
         """Return the face in the pixels of an image resized by ``scale``."""
-        values = {
+        values: dict[str, Any] = {
             name: scale * (np.asarray(getattr(self, name)) + 0.5) - 0.5
             for name in ("five", "ibug68", "iris", "dense478")
             if getattr(self, name) is not None

@@ -81,6 +81,6 @@ def fit(
     already = f" ({there} were there already)" if there else ""
     out.info(
         f"{count} {'face' if count == 1 else 'faces'}{already} in "
-        f"{time.monotonic() - start:.1f} s -> {result.index}"
+        f"{time.monotonic() - start:.1f} s -> {result.page}"
     )
     return 5 if result.failures else 0

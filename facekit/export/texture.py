@@ -53,15 +53,16 @@ class TextureProjector:
         if model.uvs is None or model.face_uvs is None:
             raise InputError(f"model {model.name}: has no uvs, so no texture can be made")
         self.model, self.size = model, size
+        self._uvs, self._face_uvs = np.asarray(model.uvs, np.float64), model.face_uvs
 
     @cached_property
     def _atlas(self) -> _Atlas:
         size, model = self.size, self.model
-        uvs = np.asarray(model.uvs, np.float64)
+        uvs = self._uvs
         flat = np.stack(
             [uvs[:, 0] * size - 0.5, (1 - uvs[:, 1]) * size - 0.5, np.ones(len(uvs))], axis=1
         )
-        fragments = rasterise(flat, model.face_uvs, size, size, cull=False)
+        fragments = rasterise(flat, self._face_uvs, size, size, cull=False)
         covered = fragments.covered
         triangle = fragments.triangle[covered]
         columns = model.faces[triangle].ravel()

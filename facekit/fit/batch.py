@@ -86,7 +86,7 @@ class BatchResult(NamedTuple):
     faces: list[dict[str, Any]]
     made: int
     failures: list[dict[str, str]]
-    index: Path
+    page: Path
 
 
 class PhotoFitter:
@@ -289,11 +289,11 @@ def _summarise(run: RunFolder, output: Path, made: int) -> BatchResult:
     report.write_summary(output / "summary.csv", faces, COLUMNS)
     report.write_failures(output / "failures.json", failures)
     shown = ("input", "folder", "quality", "yaw_deg", "pitch_deg", "roll_deg", "distance_mm")
-    index = report.write_index(
+    page = report.write_index(
         output / "index.html",
         [{name: face[name] for name in shown} for face in faces],
         failures,
         title="facekit fit",
         files=[name for name in FILES if name not in ("face.mtl", "overlay.png")],
     )
-    return BatchResult(faces, made, failures, index)
+    return BatchResult(faces, made, failures, page)

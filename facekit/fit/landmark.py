@@ -33,9 +33,8 @@ from facekit.morphable.model import MorphableModel
 class LandmarkFitConfig:
     """Settings of the landmark fit.
 
-    The defaults of the discrepancy were chosen by ``fit.evidence`` on labelled portraits, without
-    any 3D truth: 1 mm alike over 35 mm is about 4 nats a face better than 1.5 mm over 20 mm and 12
-    better than 1.5 mm over 12 mm; around it the evidence is flat.
+    The discrepancy's defaults were chosen by ``fit.evidence`` on labelled portraits, without any
+    3D truth. Its length matters (12 mm is 10 nats a face worse than 35), its deviation hardly.
 
     Attributes:
         discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can

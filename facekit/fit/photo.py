@@ -217,4 +217,4 @@ def assumed_focal(ibug68: np.ndarray, width: int, height: int) -> float:
     # Bridge to chin is about 1.2 outer-eye distances; it does not shrink as the head turns.
     upright = np.linalg.norm(points[8] - points[27]) / 1.2
     px_per_mm = max(eyes, upright) / _EYE_DISTANCE_MM
-    return float(max(TYPICAL_FOCAL * max(width, height), NEAREST_SUBJECT_MM * px_per_mm))
+    return max(TYPICAL_FOCAL * max(width, height), NEAREST_SUBJECT_MM * float(px_per_mm))

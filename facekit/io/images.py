@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -69,7 +69,9 @@ def read_image(path: Path) -> np.ndarray:
 def write_image(path: Path, image: np.ndarray, *, quality: int = 92) -> Path:
     """Write an RGB or grey uint8 image; the suffix chooses PNG or JPEG."""
     with atomic_path(path) as temporary:
-        options = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+        options: dict[str, Any] = (
+            {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+        )
         Image.fromarray(image).save(temporary, **options)
     return path
 

@@ -59,7 +59,7 @@ def write_params(
     Raises:
         InputError: a key is missing or has another shape.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for key, shape in SHAPES.items():
         if key not in values:
             raise InputError(f"{path.name}: params need the key {key!r}")

@@ -85,7 +85,8 @@ _Element = tuple[str, int, list[tuple[str, ...]]]
 
 
 def _parse_header(header: str) -> tuple[str, list[_Element]]:
-    form, elements = "", []
+    form = ""
+    elements: list[_Element] = []
     for line in header.splitlines():
         words = line.split()
         if words[:1] == ["format"]:
