@@ -149,14 +149,11 @@ class LandmarkMap:
         barycentric: (N, 3) float32 weights, rows sum to 1.
         covariance_mm2: (N, 2, 2) float32 or None: spread of a labeller's points about the mapped
             ones, in mm^2 in the image plane of a frontal view (x to image right, y down).
-        offset_mm: (N, 2) float32 or None: mean of a labeller's points minus the mapped ones, same
-            axes: what no surface point can stand for, such as an outline drawn outside the skin.
     """
 
     faces: np.ndarray
     barycentric: np.ndarray
     covariance_mm2: np.ndarray | None = None
-    offset_mm: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_array(self.faces, "landmark faces", shape=("N",), dtype="int")
@@ -166,5 +163,3 @@ class LandmarkMap:
             raise InputError("landmark barycentric: expected rows that sum to 1")
         if self.covariance_mm2 is not None:
             check_array(self.covariance_mm2, "landmark covariance_mm2", shape=(n, 2, 2))
-        if self.offset_mm is not None:
-            check_array(self.offset_mm, "landmark offset_mm", shape=(n, 2))

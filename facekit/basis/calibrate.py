@@ -98,10 +98,9 @@ def calibrate_model(
 
 
 def measure_bias(model: MorphableModel, heads: list[LabelledHead]) -> np.ndarray:
-    """Return the mean of labels minus mapped points and their offsets (68, 2), mm in the image."""
+    """Return the mean of labels minus mapped points (68, 2), mm in the image plane."""
     labelled = [h._replace(points=dense_to_ibug68(h.points)) for h in heads]
-    marks = model.landmark_map("ibug68")
-    return trimmed_mean(residuals_mm(model, labelled, marks)) - _offset(marks)
+    return trimmed_mean(residuals_mm(model, labelled, model.landmark_map("ibug68")))
 
 
 def _calibrate(model: MorphableModel, heads: list[LabelledHead]) -> CalibratedModel:
@@ -122,7 +121,6 @@ def _calibrate(model: MorphableModel, heads: list[LabelledHead]) -> CalibratedMo
             np.concatenate([surface.marks.faces[:first], iris.marks.faces]),
             np.concatenate([surface.marks.barycentric[:first], iris.marks.barycentric]),
             np.concatenate([_spread(surface.marks)[:first], _spread(iris.marks)]),
-            np.concatenate([_offset(surface.marks)[:first], _offset(iris.marks)]),
         ),
         np.concatenate([surface.bias_mm[:first], iris.bias_mm]),
         np.concatenate([surface.scatter_mm[:first], iris.scatter_mm]),
@@ -141,13 +139,6 @@ def _calibrate(model: MorphableModel, heads: list[LabelledHead]) -> CalibratedMo
     }
     landmarks.update(jaw_maps(model, marks))
     return CalibratedModel(replace(model, landmarks=landmarks), ibug68, dense)
-
-
-def _offset(marks: LandmarkMap) -> np.ndarray:
-    """Return the offsets of a map, 0 where it has none."""
-    if marks.offset_mm is None:
-        return np.zeros((len(marks.faces), 2), np.float32)
-    return marks.offset_mm
 
 
 def _spread(marks: LandmarkMap) -> np.ndarray:

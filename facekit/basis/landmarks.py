@@ -111,18 +111,11 @@ def calibrate_landmarks(
         marks = symmetric_map(model.mean, model.faces, model.mirror, marks, partner)
     residuals = residuals_mm(model, heads, marks)
     mean = trimmed_mean(residuals)
-    # What no move over the surface explains stays as an offset in the picture.
-    offset = 0.5 * (mean + mean[partner] * [-1, 1])
-    covariance = _trimmed_covariance(residuals - offset)
+    covariance = _trimmed_covariance(residuals)
     covariance = 0.5 * (covariance + covariance[partner] * [[1, -1], [-1, 1]])
     return Calibration(
-        LandmarkMap(
-            marks.faces,
-            marks.barycentric,
-            covariance.astype(np.float32),
-            offset.astype(np.float32),
-        ),
-        np.linalg.norm(mean - offset, axis=1),
+        LandmarkMap(marks.faces, marks.barycentric, covariance.astype(np.float32)),
+        np.linalg.norm(mean, axis=1),
         np.sqrt(np.trace(covariance, axis1=1, axis2=2)),
         len(heads),
     )

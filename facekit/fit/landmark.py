@@ -213,17 +213,12 @@ class _Problem:
         points = self.basis.points(state.coefficients)
         return self.basis.visible_rows(points, state.rotation, state.translation)
 
-    def _image_plane(self, state: _State) -> tuple[float, np.ndarray]:
-        """Pixels per mm at the head, and the in-plane turn (2, 2) of a frontal view's axes."""
+    def _labeller(self, state: _State) -> tuple[np.ndarray, float]:
+        """Labeller's covariance of each landmark (68, 2, 2) in px^2, and pixels per mm."""
         depth = max(float(state.translation[2]), 1.0)
         px_per_mm = float(self.focal.mean() * np.exp(state.log_focal)) / depth
         _, _, roll = matrix_to_euler(HEAD_TO_CAMERA @ state.rotation)
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-        return px_per_mm, turn
-
-    def _labeller(self, state: _State) -> tuple[np.ndarray, float]:
-        """Labeller's covariance of each landmark (68, 2, 2) in px^2, and pixels per mm."""
-        px_per_mm, turn = self._image_plane(state)
         covariance = px_per_mm**2 * (turn @ self.basis.covariance_mm2 @ turn.T)
         sin_yaw = float((HEAD_TO_CAMERA @ state.rotation)[2, 0])
         covariance *= 1 + (self.config.turn_growth * sin_yaw) ** 2
@@ -254,14 +249,12 @@ class _Problem:
         return changed
 
     def project(self, state: _State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows' positions in the camera frame (68, 3) and their labels in the image (68, 2)."""
+        """Rows' positions in the camera frame (68, 3) and in the image (68, 2)."""
         points = self.basis.mean[rows] + self.basis.modes[rows] @ state.coefficients
         camera = points @ state.rotation.T + state.translation
         depth = np.maximum(camera[:, 2], 1.0)
         scale = self.focal * np.exp(state.log_focal)
-        px_per_mm, turn = self._image_plane(state)
-        offset = px_per_mm * self.basis.offset_mm @ turn.T
-        return camera, scale * camera[:, :2] / depth[:, None] + self.centre + offset
+        return camera, scale * camera[:, :2] / depth[:, None] + self.centre
 
     def cost(self, state: _State, rows: np.ndarray, noise: np.ndarray) -> float:
         """The negative log posterior (without constants) of a state."""

@@ -30,7 +30,6 @@ class LandmarkBasis:
         normals: (P, 3) unit normals on the mean.
         strips: 17 arrays of rows, each from the landmark itself towards the face's middle.
         covariance_mm2: (68, 2, 2) spread of a labeller about the rows, frontal image axes.
-        offset_mm: (68, 2) mean of a labeller's points minus the rows, same axes.
         num_identity: K.
     """
 
@@ -39,7 +38,6 @@ class LandmarkBasis:
     normals: np.ndarray
     strips: tuple[np.ndarray, ...]
     covariance_mm2: np.ndarray
-    offset_mm: np.ndarray
     num_identity: int
 
     def points(self, coefficients: np.ndarray) -> np.ndarray:
@@ -121,6 +119,5 @@ def build_landmark_basis(model: MorphableModel) -> LandmarkBasis:
         np.concatenate(normals),
         tuple(strips),
         np.asarray(covariance, np.float64),
-        np.zeros((68, 2)) if marks.offset_mm is None else np.asarray(marks.offset_mm, np.float64),
         model.num_identity,
     )

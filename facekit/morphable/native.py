@@ -73,8 +73,6 @@ def write_native(
         arrays[f"landmark.{name}.barycentric"] = marks.barycentric.astype(np.float32)
         if marks.covariance_mm2 is not None:
             arrays[f"landmark.{name}.covariance"] = marks.covariance_mm2.astype(np.float32)
-        if marks.offset_mm is not None:
-            arrays[f"landmark.{name}.offset"] = marks.offset_mm.astype(np.float32)
     for name, mask in model.regions.items():
         arrays[f"region.{name}"] = np.packbits(mask)
     arrays["meta"] = np.array(json.dumps(meta, ensure_ascii=False, sort_keys=True))
@@ -124,7 +122,6 @@ def _decode(data: dict[str, np.ndarray], meta: dict[str, Any]) -> MorphableModel
             data[f"landmark.{name}.faces"],
             data[f"landmark.{name}.barycentric"],
             data.get(f"landmark.{name}.covariance"),
-            data.get(f"landmark.{name}.offset"),
         )
     return MorphableModel(
         name=meta["name"],
