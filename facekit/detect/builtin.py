@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from facekit.detect.faces import (
     roll_of_five,
 )
 from facekit.detect.session import Network, open_asset
+from facekit.errors import ItemError
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import square_crop, warp
 from facekit.types import DetectedFace
@@ -87,10 +89,7 @@ class BuiltinDetector:
         candidates = self.boxes(image)
         if not candidates:
             return []
-        crops = [_first_crop(candidate, self._size) for candidate in candidates]
-        dense, _, _ = self.landmarks(image, crops)
-        crops = [dense_crop(points, size=self._size) for points in dense]
-        dense, confidence, presence = self.landmarks(image, crops)
+        dense, confidence, presence = self._two_passes(image, candidates)
         boxes = np.stack([box_of_points(points) for points in dense])
         scores = np.array([candidate.score for candidate in candidates])
         # Two boxes that differ can end on one face.
@@ -98,6 +97,31 @@ class BuiltinDetector:
         return largest_first(
             [face_from_dense(dense[i], score=scores[i], confidence=confidence[i]) for i in kept]
         )
+
+    def complete(self, image: np.ndarray, face: DetectedFace) -> DetectedFace:
+        """Return a face known by its box and five points with every point placed.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            face: with ``five``; its five points and score are kept.
+
+        Raises:
+            ItemError: the face has no five points.
+        """
+        if face.five is None:
+            raise ItemError("landmarks: expected a face with five points to start from, got none")
+        candidate = Candidate(np.asarray(face.box, float), face.score, np.asarray(face.five, float))
+        dense, confidence, _ = self._two_passes(image, [candidate])
+        placed = face_from_dense(dense[0], score=face.score, confidence=confidence[0])
+        return replace(placed, five=face.five)
+
+    def _two_passes(
+        self, image: np.ndarray, candidates: list[Candidate]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points, confidence and presence: in a crop of the box, then in one of the points."""
+        crops = [_first_crop(candidate, self._size) for candidate in candidates]
+        dense, _, _ = self.landmarks(image, crops)
+        return self.landmarks(image, [dense_crop(points, size=self._size) for points in dense])
 
     def boxes(self, image: np.ndarray) -> list[Candidate]:
         """Return boxes and five points, best first, after non-maximum suppression."""

@@ -56,7 +56,7 @@ class AutoDetector:
         return f"auto:{self._builtin.fingerprint}"
 
     def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
-        """Return faces, largest first.
+        """Return faces, largest first; of one given by five points the network places the rest.
 
         Raises:
             ItemError: a sidecar is there but cannot be read.
@@ -64,7 +64,10 @@ class AutoDetector:
         sidecar = None if path is None else find_sidecar(path)
         if path is None or sidecar is None:
             return self._builtin.detect(image, path=path)
-        return read_sidecar(image, path, sidecar)
+        return [
+            face if face.ibug68 is not None else self._builtin.complete(image, face)
+            for face in read_sidecar(image, path, sidecar)
+        ]
 
 
 def read_sidecar(image: np.ndarray, path: Path, sidecar: Path) -> list[DetectedFace]:
