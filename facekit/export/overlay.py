@@ -1,4 +1,4 @@
-"""The picture of a fit: the photograph, the face drawn over it, and the head turned."""
+"""The picture of a fit: the photograph, the face over it, the head alone, the head turned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BACKGROUND = np.full((PANEL, PANEL, 3), 237, np.uint8)
 def face_panels(
     image: np.ndarray, vertices: np.ndarray, model: MorphableModel, camera: Camera
 ) -> np.ndarray:
-    """Return (PANEL, 3 PANEL, 3) uint8: crop, crop with the face over it, the head turned.
+    """Return (PANEL, 4 PANEL, 3) uint8: crop, the face over it, the head alone, the head turned.
 
     The head is turned to the side that the photograph shows less of.
 
@@ -37,7 +37,8 @@ def face_panels(
     corner = (low + high) / 2 - side / 2
     crop = _crop(image, corner, side)
     drawn = np.ascontiguousarray(model.faces[region[model.faces].all(1)])
-    picture = render_shaded(vertices, drawn, _crop_camera(camera, corner, side))
+    close = _crop_camera(camera, corner, side)
+    picture = render_shaded(vertices, drawn, close)
     # The photograph shows through, so that eyes, brows and lips can be compared; a soft border
     # keeps the region's edge from looking like a feature of the face.
     border = PANEL // 40
@@ -54,8 +55,10 @@ def face_panels(
         height=PANEL,
         distance_mm=900.0,
     )
-    turned = render_shaded(vertices, model.faces, side_view).over(_BACKGROUND)
-    panels = [crop, soft.over(crop, opacity=_OPACITY), turned]
+    alone, turned = (
+        render_shaded(vertices, model.faces, view).over(_BACKGROUND) for view in (close, side_view)
+    )
+    panels = [crop, soft.over(crop, opacity=_OPACITY), alone, turned]
     return np.ascontiguousarray(np.concatenate(panels, axis=1))
 
 

@@ -87,7 +87,7 @@ def test_the_overlay_lies_where_the_face_is(scale):
     for x, y in np.rint(project(large, marks)[:, :2]).astype(int):
         image[y - 2 * scale : y + 2 * scale + 1, x - 2 * scale : x + 2 * scale + 1] = (255, 0, 0)
     panels = face_panels(image, MODEL.mean, MODEL, large)
-    assert panels.shape == (PANEL, 3 * PANEL, 3)
+    assert panels.shape == (PANEL, 4 * PANEL, 3)
     crop, over = panels[:, :PANEL].astype(int), panels[:, PANEL : 2 * PANEL].astype(int)
     red = (crop[..., 0] > 150) & (crop[..., 1] < 60)
     rows, columns = np.nonzero(red)
