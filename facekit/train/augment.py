@@ -73,6 +73,30 @@ def turned_points(
     return np.concatenate(sources), np.concatenate(targets)
 
 
+def deformed_points(
+    source: np.ndarray, target: np.ndarray, rng: np.random.Generator, *, amount: float
+) -> np.ndarray:
+    """Return moved positions (M, 3) after a random smooth deformation in the image plane.
+
+    A few Gaussian bumps push parts of the face by about ``amount`` face widths: longer chins,
+    wider jaws, other mouths. So few people are photographed; their faces become many.
+
+    Args:
+        source, target: see ``turned_points``; bumps lie on the dense points of ``source``.
+        rng: of every draw.
+        amount: standard deviation of a bump's height over the face's width.
+    """
+    width = float(np.ptp(source[:468, 0]))
+    moved = target.copy()
+    for _ in range(int(rng.integers(2, 6))):
+        centre = source[int(rng.integers(468))]
+        reach = width * float(rng.uniform(0.12, 0.4))
+        height = rng.normal(0, amount * width, 2)
+        share = np.exp(-0.5 * ((source - centre) ** 2).sum(1) / reach**2)
+        moved[:, :2] += share[:, None] * height
+    return moved
+
+
 def _ring(points: np.ndarray, outline: np.ndarray, radius: float) -> np.ndarray:
     edge = points[outline]
     centre = (edge.min(0) + edge.max(0)) / 2

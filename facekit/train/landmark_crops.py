@@ -7,6 +7,7 @@ import numpy as np
 from facekit.detect.faces import CROP_MARGIN, dense_crop, roll_of_dense
 from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68
 from facekit.geometry.crop import points_crop
+from facekit.train.portraits import Portraits
 
 
 def jittered_crop(
@@ -65,3 +66,22 @@ def mean_shapes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     frontal = shapes[np.argsort(asymmetry)[: max(1, len(shapes) // 10)]]
     mean, mesh = shapes.mean(0), frontal.mean(0)
     return (mean + mean[FLIP478] * [-1, 1]) / 2, (mesh + mesh[FLIP478] * [-1, 1]) / 2
+
+
+def draw_shares(portraits: Portraits, renders: float, balance: float) -> np.ndarray:
+    """Return how often each portrait is drawn (N,), float64.
+
+    Photographs by trust times (1 / frequency of their kind of smile) ** balance; rendered heads
+    together ``renders`` of all.
+    """
+    share = portraits.weights.astype(np.float64)
+    drawn = portraits.rendered
+    kind = np.digitize(portraits.smile, (0.1, 0.4, 0.7))
+    for value in np.unique(kind[~drawn]):
+        mine = (kind == value) & ~drawn
+        share[mine] *= (1.0 / max(mine.mean(), 1e-9)) ** balance
+    if not drawn.any() or drawn.all():
+        return share
+    share[~drawn] *= (1 - renders) / max(share[~drawn].sum(), 1e-9)
+    share[drawn] *= renders / max(share[drawn].sum(), 1e-9)
+    return share

@@ -21,6 +21,7 @@ from facekit.networks.landmarks import LandmarkExport, LandmarkNetwork
 from facekit.train.augment import (
     TurnMesh,
     build_turn_mesh,
+    deformed_points,
     degrade,
     occlude,
     photometric,
@@ -34,7 +35,13 @@ from facekit.train.backgrounds import (
     load_pictures,
     shuffled,
 )
-from facekit.train.landmark_crops import box_error, eye_error, jittered_crop, mean_shapes
+from facekit.train.landmark_crops import (
+    box_error,
+    draw_shares,
+    eye_error,
+    jittered_crop,
+    mean_shapes,
+)
 from facekit.train.onnx import export_onnx
 from facekit.train.portraits import Portraits
 
@@ -51,6 +58,9 @@ class LandmarkConfig:
         wing_width, wing_curvature: of the wing loss, fractions of the crop's side.
         tight: share of crops that are nearly aligned, as the second pass sees them.
         turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
+        deform: share of faces that are smoothly deformed; deform_amount by how much, face widths.
+        balance: how far rare smiles, or their absence, are drawn more often: 0 as they come, 1
+            all kinds alike.
         occlusion: share of crops with something in front.
         negatives: share of crops without a face in their middle.
         renders: share of crops that are rendered heads, where the data has some.
@@ -67,6 +77,9 @@ class LandmarkConfig:
     tight: float = 0.5
     turn: float = 0.4
     turn_deg: float = 40.0
+    deform: float = 0.5
+    deform_amount: float = 0.025
+    balance: float = 0.7
     occlusion: float = 0.25
     negatives: float = 0.1
     renders: float = 0.3
@@ -100,7 +113,7 @@ class LandmarkTask:
         used[468:] = True
         weight = np.where(used, 2.0, 0.8)
         self._point_weight = torch.from_numpy(weight / weight.mean()).float()
-        share = _shares(train, config.renders)
+        share = draw_shares(train, config.renders, config.balance)
         self._choice = np.cumsum(share) / share.sum()
 
     def build_model(self) -> LandmarkNetwork:
@@ -220,10 +233,15 @@ class LandmarkTask:
         moved = None
         target = labels[:, :2].astype(np.float64)
         # Rendered heads come in every pose already.
-        if rng.random() < c.turn and not self._train.rendered[row]:
-            yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg))
-            pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25))
+        turn = rng.random() < c.turn and not self._train.rendered[row]
+        deform = rng.random() < c.deform
+        if turn or deform:
+            yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg)) if turn else 0.0
+            pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25)) if turn else 0.0
             moved = turned_points(labels, self._mesh, yaw, pitch)
+            if deform:
+                bent = deformed_points(*moved, rng, amount=c.deform_amount)
+                moved = (moved[0], bent)
             target = moved[1][:478, :2]
         matrix = jittered_crop(target, rng, size=c.size, tight=rng.random() < c.tight)
         if moved is None:
@@ -290,17 +308,6 @@ def wing_loss(error: Tensor, width: float, curvature: float) -> Tensor:
     size = error.abs()
     constant = width - width * float(np.log1p(width / curvature))
     return torch.where(size < width, width * torch.log1p(size / curvature), size - constant)
-
-
-def _shares(portraits: Portraits, renders: float) -> np.ndarray:
-    """Return how often each is drawn: renders together ``renders``, the rest by trust."""
-    share = portraits.weights.astype(np.float64)
-    drawn = portraits.rendered
-    if not drawn.any() or drawn.all():
-        return share
-    share[~drawn] *= (1 - renders) / max(share[~drawn].sum(), 1e-9)
-    share[drawn] *= renders / max(share[drawn].sum(), 1e-9)
-    return share
 
 
 def run_config(config: LandmarkConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ The labels are a landmarker's, not truth; each has a weight from that landmarker
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Portraits:
         weights: (N,) float32 in [0, 1], how much a label is trusted.
         split: N strings of ``SPLITS``.
         rendered: (N,) bool: a rendered head with exact points.
+        smile: (N,) float32 in [0, 1], the labeller's; 0 where it says nothing.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class Portraits:
     weights: np.ndarray
     split: tuple[str, ...]
     rendered: np.ndarray
+    smile: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,6 +61,7 @@ class Portraits:
             self.weights[rows],
             (split,) * len(rows),
             self.rendered[rows],
+            self.smile[rows],
         )
 
 
@@ -122,6 +125,7 @@ def load_portraits(
     names: list[str] = []
     paths: list[Path] = []
     rendered: list[bool] = []
+    smile: list[np.ndarray] = []
     columns: dict[str, list[np.ndarray]] = {}
     for file in files:
         group = file.stem.removeprefix("labels_")
@@ -129,6 +133,7 @@ def load_portraits(
             for key in ("landmarks478", "box", "landmark_score", "identity128"):
                 columns.setdefault(key, []).append(np.asarray(content[key], np.float32))
             names += [f"{group}/{name}" for name in content["files"]]
+            smile.append(_smile(content))
             rendered += [bool("rendered" in content.files)] * len(content["files"])
             paths += [Path(folder) / group / str(name) for name in content["files"]]
     table = {key: np.concatenate(values) for key, values in columns.items()}
@@ -148,6 +153,7 @@ def load_portraits(
         label_weights(table["landmark_score"][keep]),
         tuple(split[i] for i in keep),
         np.array([rendered[i] for i in keep], dtype=bool),
+        np.concatenate(smile)[keep],
     )
 
 
@@ -161,12 +167,21 @@ def join_portraits(parts: Sequence[Portraits]) -> Portraits:
         np.concatenate([part.weights for part in parts]),
         tuple(split for part in parts for split in part.split),
         np.concatenate([part.rendered for part in parts]),
+        np.concatenate([part.smile for part in parts]),
     )
 
 
 def label_weights(score: np.ndarray) -> np.ndarray:
     """Return the trust in a label from its landmarker's score: 0 below 0.5, 1 from 0.9."""
     return np.clip((np.asarray(score, np.float32) - 0.5) / 0.4, 0, 1)
+
+
+def _smile(labels: Mapping[str, np.ndarray]) -> np.ndarray:
+    if "blendshapes52" not in labels:
+        return np.zeros(len(labels["files"]), np.float32)
+    names = list(labels["blendshape_names"])
+    columns = [names.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
+    return np.asarray(labels["blendshapes52"][:, columns], np.float32).mean(1)
 
 
 def _split_of_name(name: str) -> str:

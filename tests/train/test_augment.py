@@ -5,6 +5,7 @@ from portrait_data import draw_portrait, symmetric_shape
 
 from facekit.train.augment import (
     build_turn_mesh,
+    deformed_points,
     degrade,
     occlude,
     photometric,
@@ -56,6 +57,23 @@ def test_a_turned_image_shows_its_labels():
         for index in (33, 263, 468, 473):  # the drawn dots are dark, the face is light
             x, y = np.round(target[index, :2]).astype(int)
             assert out[y, x].max() < 100
+
+
+def test_deformation_is_smooth_seeded_and_of_the_amount_asked_for():
+    source, target = turned_points(portrait()[1], MESH, 0.0, 0.0)
+    width = np.ptp(source[:468, 0])
+    moves = []
+    for seed in range(40):
+        moved = deformed_points(source, target, np.random.default_rng(seed), amount=0.02)
+        again = deformed_points(source, target, np.random.default_rng(seed), amount=0.02)
+        assert (moved == again).all() and (moved[:, 2] == target[:, 2]).all()
+        shift = (moved - target)[:, :2]
+        moves.append(np.linalg.norm(shift, axis=1)[:478].max() / width)
+        # Neighbours move alike: no fold of the picture.
+        near = np.linalg.norm(source[:100, None] - source[None, :100], axis=2)
+        apart = np.linalg.norm(shift[:100, None] - shift[None, :100], axis=2)
+        assert (apart <= 0.9 * near + 1e-9).all()
+    assert 0.01 < np.median(moves) < 0.08
 
 
 def test_far_from_the_head_nothing_moves():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,13 @@ from portrait_data import symmetric_shape, write_portraits
 from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68
 from facekit.errors import InputError
 from facekit.learn.loop import LoopConfig
-from facekit.train.landmark_crops import box_error, eye_error, jittered_crop, mean_shapes
+from facekit.train.landmark_crops import (
+    box_error,
+    draw_shares,
+    eye_error,
+    jittered_crop,
+    mean_shapes,
+)
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, wing_loss
 from facekit.train.portraits import load_portraits
 
@@ -36,7 +44,6 @@ def test_batches_depend_on_the_step_alone(task):
 
 def test_targets_lie_on_the_drawn_dots():
     # Without distortion of the pixels the dots must be dark at the targets.
-    import dataclasses
     import tempfile
     from pathlib import Path
 
@@ -134,6 +141,20 @@ def test_tight_crops_move_less_than_wide_ones():
         return np.std([m[:, :2] @ points[4] + m[:, 2] for m in matrices], axis=0).max()
 
     assert spread(True) < 3 < spread(False) < 15
+
+
+def test_shares_of_renders_and_of_rare_smiles(task):
+    train = task._train
+    count = len(train)
+    smile = np.where(np.arange(count) < count // 4, 0.9, 0.0).astype(np.float32)
+    mixed = dataclasses.replace(train, smile=smile)
+    even = draw_shares(mixed, 0.3, 1.0)
+    assert even[smile > 0.5].sum() == pytest.approx(even[smile < 0.5].sum())
+    plain = draw_shares(mixed, 0.3, 0.0)
+    assert plain == pytest.approx(train.weights)
+    rendered = np.arange(count) >= count - 5
+    share = draw_shares(dataclasses.replace(mixed, rendered=rendered), 0.3, 0.5)
+    assert share.sum() == pytest.approx(1.0) and share[rendered].sum() == pytest.approx(0.3)
 
 
 def test_empty_splits_are_refused(task):
