@@ -18,6 +18,7 @@ from facekit.detect.faces import (
     largest_first,
     roll_of_five,
 )
+from facekit.detect.landmark_sets import FLIP68, FLIP478
 from facekit.detect.session import Network, open_asset
 from facekit.errors import ItemError
 from facekit.geometry.alignment import SimilarityTransform
@@ -32,7 +33,7 @@ THRESHOLD = 0.5
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
 # Below this presence the landmark network saw no face in the crop.
-LEAST_PRESENCE = 0.5
+LEAST_PRESENCE = 0.9
 # ``confidence`` is the probability that a point lies within this distance, crop sides.
 TOLERANCE = 0.025
 
@@ -121,7 +122,12 @@ class BuiltinDetector:
         """Points, confidence and presence: in a crop of the box, then in one of the points."""
         crops = [_first_crop(candidate, self._size) for candidate in candidates]
         dense, _, _ = self.landmarks(image, crops)
-        return self.landmarks(image, [dense_crop(points, size=self._size) for points in dense])
+        crops = [dense_crop(points, size=self._size) for points in dense]
+        # The mean with the mirrored crop's answer: the two err differently. A face has to be one
+        # either way round.
+        points, confidence, presence = self.landmarks(image, crops)
+        again, trust, seen = self.landmarks(image, crops, mirrored=True)
+        return 0.5 * (points + again), 0.5 * (confidence + trust), np.minimum(presence, seen)
 
     def boxes(self, image: np.ndarray) -> list[Candidate]:
         """Return boxes and five points, best first, after non-maximum suppression."""
@@ -150,20 +156,33 @@ class BuiltinDetector:
         return boxes, scores, (five + 0.5) * ratio - 0.5
 
     def landmarks(
-        self, image: np.ndarray, crops: list[SimilarityTransform]
+        self, image: np.ndarray, crops: list[SimilarityTransform], *, mirrored: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the landmark network on crops of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            crops: image to crop, of the network's size.
+            mirrored: show it the crops' mirror images; the answer is mirrored back.
 
         Returns:
             points (N, 478, 2) in image pixels, confidence (N, 68), presence (N,), both in
             [0, 1].
         """
         size = self._size
-        result = self._landmarks(image=np.stack([warp(image, c, size=size) for c in crops]))
+        pictures = np.stack([warp(image, c, size=size) for c in crops])
+        if mirrored:
+            pictures = np.ascontiguousarray(pictures[:, :, ::-1])
+        result = self._landmarks(image=pictures)
         pixels = (result["points"].astype(np.float64) + 0.5) * size - 0.5
+        if mirrored:
+            pixels[..., 0] = size - 1 - pixels[..., 0]
+            pixels = pixels[:, FLIP478]
         points = np.stack([c.inverse().apply(p) for c, p in zip(crops, pixels, strict=True)])
         # The distance from the truth is modelled as exponential with mean sigma.
         confidence = 1 - np.exp(-TOLERANCE * np.exp(-result["log_sigma"].astype(np.float64)))
+        if mirrored:
+            confidence = confidence[:, FLIP68]
         return points, confidence, result["presence"][:, 0].astype(np.float64)
 
 
