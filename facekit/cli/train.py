@@ -33,8 +33,8 @@ def train(
 ) -> int:
     """Train a network and export it: checkpoints, config.toml, metrics.jsonl, and the ONNX.
 
-    landmarks and detector learn from folders of labelled portraits (and renders); a folder of labels
-    alone has better labels for the --data before it (facekit relabel).
+    landmarks and detector learn from folders of labelled portraits (and renders); a folder of
+    labels alone has better labels for the --data before it (facekit relabel).
 
     Example: facekit train landmarks --data portraits -o runs/landmarks
     """
