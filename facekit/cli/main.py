@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
+
+# The fits solve systems of a few hundred unknowns: a second BLAS thread makes them ten times
+# slower, since it fights the networks' threads for the cores. Read when numpy is first loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 
