@@ -16,6 +16,7 @@ import numpy as np
 
 from facekit.detect.builtin import BuiltinDetector
 from facekit.detect.faces import face_from_dense, largest_first, roll_of_dense, roll_of_five
+from facekit.detect.own_files import file_of_variable
 from facekit.detect.registry import Detector
 from facekit.detect.yunet import VARIABLE as YUNET_VARIABLE
 from facekit.detect.yunet import YuNetDetector
@@ -37,15 +38,13 @@ def task_path() -> Path:
     Raises:
         MissingDependencyError: the variable is unset or names no file.
     """
-    value = os.environ.get(VARIABLE, "")
-    if not value or not Path(value).is_file():
-        found = f"names no file: {value}" if value else "is not set"
-        raise MissingDependencyError(
-            f"--landmarks mediapipe needs MediaPipe's face landmarker; {VARIABLE} {found}. Get "
-            "face_landmarker.task from MediaPipe's model page, then: "
-            f"export {VARIABLE}=/path/to/face_landmarker.task"
-        )
-    return Path(value)
+    return file_of_variable(
+        VARIABLE,
+        source="mediapipe",
+        what="MediaPipe's face landmarker",
+        where="MediaPipe's model page",
+        name="face_landmarker.task",
+    )
 
 
 class MediaPipeDetector:

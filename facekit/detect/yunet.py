@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from facekit.detect.faces import largest_first, roll_of_five
+from facekit.detect.own_files import file_of_variable
 from facekit.errors import InputError, MissingDependencyError
 from facekit.runs import file_sha256
 from facekit.types import DetectedFace
@@ -24,15 +24,13 @@ def yunet_path() -> Path:
     Raises:
         MissingDependencyError: the variable is unset or names no file.
     """
-    value = os.environ.get(VARIABLE, "")
-    if not value or not Path(value).is_file():
-        found = f"names no file: {value}" if value else "is not set"
-        raise MissingDependencyError(
-            f"--landmarks yunet needs OpenCV's YuNet network; {VARIABLE} {found}. Get "
-            "face_detection_yunet (ONNX) from the OpenCV model zoo, then: "
-            f"export {VARIABLE}=/path/to/face_detection_yunet.onnx"
-        )
-    return Path(value)
+    return file_of_variable(
+        VARIABLE,
+        source="yunet",
+        what="OpenCV's YuNet network",
+        where="the OpenCV model zoo",
+        name="face_detection_yunet.onnx",
+    )
 
 
 class YuNetDetector:
