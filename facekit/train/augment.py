@@ -42,32 +42,41 @@ def build_turn_mesh(mean: np.ndarray) -> TurnMesh:
 
 
 def turned_points(
-    points: np.ndarray, mesh: TurnMesh, yaw: float, pitch: float
+    points: np.ndarray,
+    mesh: TurnMesh,
+    yaw: float,
+    pitch: float,
+    *,
+    shape: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a labelled head about its centre, orthographically.
+    """Turn a labelled head about its centre, orthographically, and give it another shape.
 
     Args:
         points: (478, 3) pixels, z relative and smaller nearer.
         mesh: see ``build_turn_mesh``.
         yaw, pitch: radians added; yaw > 0 turns the nose to image right, pitch > 0 lifts it.
+        shape: (478, 3) points in the same place and pose that are turned instead; None keeps
+            the head's own.
 
     Returns:
         source (M, 2) and target (M, 3) positions of the dense points and the rings.
     """
-    xyz = points.astype(np.float64)
-    outline = xyz[mesh.outline]
+    goal = (points if shape is None else shape).astype(np.float64)
+    outline = goal[mesh.outline]
     width = np.ptp(outline[:, 0])
     pivot = np.array([outline[:, 0].mean(), outline[:, 1].mean(), outline[:, 2].mean()])
     # Head frame has y up and z towards the camera: the labels have both reversed.
     flip = np.array([1.0, -1.0, -1.0])
     rotation = (flip[:, None] * euler_to_matrix(yaw, pitch, 0.0)) * flip
-    turned = (xyz - pivot) @ rotation.T + pivot
-    sources, targets = [xyz[:, :2]], [turned]
+    still = points[:, :2].astype(np.float64)
+    sources, targets = [still], [(goal - pivot) @ rotation.T + pivot]
     for radius, share, depth in _RINGS:
         ring = np.empty((len(outline), 3))
-        ring[:, :2] = _ring(xyz[:, :2], mesh.outline, radius)
+        ring[:, :2] = _ring(goal[:, :2], mesh.outline, radius)
         ring[:, 2] = outline[:, 2] + depth * width
         moved = (ring - pivot) @ rotation.T + pivot
+        # The background stays where the photograph has it.
+        ring[:, :2] = _ring(still, mesh.outline, radius)
         sources.append(ring[:, :2])
         targets.append(ring + share * (moved - ring))
     return np.concatenate(sources), np.concatenate(targets)
@@ -128,14 +137,19 @@ def _fill_map(source, target, triangles, map_x, map_y, depth):  # pragma: no cov
         # A triangle that the turn has folded over shows the head's inside.
         if abs(area) < 1e-6 or area * sa <= 0:
             continue
+        inverse = 1.0 / area
+        # Each weight is linear in x: a row starts at its left end and adds one slope.
+        slope_b, slope_c = (cy - ay) * inverse, -(by - ay) * inverse
         x0 = max(0, int(np.ceil(min(ax, bx, cx))))
         x1 = min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0 = max(0, int(np.ceil(min(ay, by, cy))))
         y1 = min(height - 1, int(np.floor(max(ay, by, cy))))
         for y in range(y0, y1 + 1):
+            start_b = -(y - ay) * (cx - ax) * inverse
+            start_c = (bx - ax) * (y - ay) * inverse
             for x in range(x0, x1 + 1):
-                wb = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
-                wc = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+                wb = start_b + (x - ax) * slope_b
+                wc = start_c + (x - ax) * slope_c
                 wa = 1.0 - wb - wc
                 if wa < -1e-6 or wb < -1e-6 or wc < -1e-6:
                     continue

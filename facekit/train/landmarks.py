@@ -42,6 +42,7 @@ from facekit.train.landmark_crops import (
     jittered_crop,
     mean_shapes,
 )
+from facekit.train.morph import SAME_VIEW, blended_shape, mix_faces, view_angle
 from facekit.train.onnx import export_onnx
 from facekit.train.portraits import Portraits
 
@@ -57,6 +58,7 @@ class LandmarkConfig:
         widths, depths, hidden: see ``LandmarkNetwork``.
         wing_width, wing_curvature: of the wing loss, fractions of the crop's side.
         tight: share of crops that are nearly aligned, as the second pass sees them.
+        morph: share of portraits that take on another's shape, and often some of its skin.
         turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
         deform: share of faces that are smoothly deformed; deform_amount by how much, face widths.
         balance: how far rare smiles, or their absence, are drawn more often: 0 as they come, 1
@@ -69,12 +71,13 @@ class LandmarkConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     batch_size: int = 64
     size: int = 128
-    widths: tuple[int, ...] = (32, 64, 128, 192)
-    depths: tuple[int, ...] = (1, 2, 3, 2)
+    widths: tuple[int, ...] = (32, 96, 160, 256)
+    depths: tuple[int, ...] = (0, 2, 3, 1)
     hidden: int = 160
     wing_width: float = 0.03
     wing_curvature: float = 0.006
     tight: float = 0.5
+    morph: float = 0.5
     turn: float = 0.4
     turn_deg: float = 40.0
     deform: float = 0.5
@@ -105,7 +108,8 @@ class LandmarkTask:
         self._validation = validation
         self._pictures = load_pictures(TRAINING_PICTURES)
         real = ~train.rendered if not train.rendered.all() else train.rendered
-        self.mean_shape, mesh_shape = mean_shapes(train.points[real & (train.weights > 0.9)])
+        self._real = np.flatnonzero(real & (train.weights > 0.9))
+        self.mean_shape, mesh_shape = mean_shapes(train.points[self._real])
         self._mesh: TurnMesh = build_turn_mesh(mesh_shape)
         self._to_ibug = torch.from_numpy(dense_weights68()).float()
         # Points that the 68 are made of, the irises and the eyelids matter most to users.
@@ -149,7 +153,10 @@ class LandmarkTask:
     def loss(self, model: nn.Module, batch: LandmarkBatch) -> dict[str, Tensor]:
         """Return the wing loss of the points, the likelihood of the spreads, and presence."""
         c = self.config
-        images = batch.images.to(torch.float32, memory_format=torch.channels_last)
+        # Pixels and what the network makes of them first are exact in bfloat16.
+        half = torch.is_autocast_enabled("cpu")
+        dtype = torch.bfloat16 if half else torch.float32
+        images = batch.images.to(dtype, memory_format=torch.channels_last)
         points, log_sigma, presence = model(images)
         points, log_sigma = points.float(), log_sigma.float()
         total = batch.weights.sum().clamp(min=1e-6)
@@ -230,29 +237,33 @@ class LandmarkTask:
         image, labels = self._train.images[row], self._train.points[row]
         border = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
         mode = border[int(rng.choice(3, p=(0.5, 0.2, 0.3)))]
-        moved = None
+        moved, partner, shape = None, None, None
         target = labels[:, :2].astype(np.float64)
-        # Rendered heads come in every pose already.
-        turn = rng.random() < c.turn and not self._train.rendered[row]
+        # Rendered heads come in every shape and pose already.
+        rendered = self._train.rendered[row]
+        if rng.random() < c.morph and not rendered:
+            partner = int(self._real[rng.integers(len(self._real))])
+            shape = blended_shape(labels, self._train.points[partner], rng.uniform(0.2, 1.1))
+        turn = rng.random() < c.turn and not rendered
         deform = rng.random() < c.deform
-        if turn or deform:
+        if shape is not None or turn or deform:
             yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg)) if turn else 0.0
             pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25)) if turn else 0.0
-            moved = turned_points(labels, self._mesh, yaw, pitch)
+            moved = turned_points(labels, self._mesh, yaw, pitch, shape=shape)
             if deform:
                 bent = deformed_points(*moved, rng, amount=c.deform_amount)
                 moved = (moved[0], bent)
             target = moved[1][:478, :2]
         matrix = jittered_crop(target, rng, size=c.size, tight=rng.random() < c.tight)
+        points = target @ matrix[:, :2].T + matrix[:, 2]
         if moved is None:
             crop = cv2.warpAffine(
                 image, matrix, (c.size, c.size), flags=cv2.INTER_LINEAR, borderMode=mode
             )
         else:
-            crop = warp_turned(
-                image, *moved, self._mesh.triangles, matrix, size=(c.size, c.size), border=mode
-            )
-        points = target @ matrix[:, :2].T + matrix[:, 2]
+            crop = self._warped(image, moved, matrix, mode)
+            if partner is not None and rng.random() < 0.6:
+                crop = self._mixed(crop, labels, partner, (moved[1], matrix), points, rng)
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
             points = points[FLIP478]
@@ -262,6 +273,30 @@ class LandmarkTask:
             crop = occlude(crop, rng, other)
         crop = finish(crop, rng)
         return crop, ((points + 0.5) / c.size - 0.5).astype(np.float32)
+
+    def _warped(
+        self, image: np.ndarray, moved: tuple[np.ndarray, np.ndarray], matrix: np.ndarray, mode: int
+    ) -> np.ndarray:
+        size = (self.config.size, self.config.size)
+        return warp_turned(image, *moved, self._mesh.triangles, matrix, size=size, border=mode)
+
+    def _mixed(
+        self,
+        crop: np.ndarray,
+        labels: np.ndarray,
+        partner: int,
+        place: tuple[np.ndarray, np.ndarray],
+        points: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        other = self._train.points[partner]
+        if view_angle(labels, other) > SAME_VIEW:
+            return crop
+        source = turned_points(other, self._mesh, 0.0, 0.0)[0]
+        target, matrix = place
+        image = self._train.images[partner]
+        face = self._warped(image, (source, target), matrix, cv2.BORDER_REPLICATE)
+        return mix_faces(crop, face, points, rng.uniform(0.3, 1.0))
 
     def _negative(self, row: int, rng: np.random.Generator) -> np.ndarray:
         size = self.config.size

@@ -74,7 +74,7 @@ def export_onnx(
             dynamo=False,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    _store_half(model)
+    store_half(model)
     for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
@@ -93,7 +93,7 @@ def _round_weights(module: nn.Module) -> None:
             parameter.copy_(rounded)
 
 
-def _store_half(model: Any) -> None:
+def store_half(model: Any) -> None:
     """Store large float initialisers as float16 behind a Cast that loading folds away."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facekit.config import dump_toml, load_toml, override
 from facekit.errors import InputError, UsageError
 from facekit.io.atomic import make_folder, write_json, write_text
@@ -14,6 +16,10 @@ from facekit.learn.loop import LoopConfig, RunInfo, train
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
 from facekit.train.portraits import Portraits, join_portraits, load_portraits
+from facekit.train.quantise import quantise_onnx
+
+# Crops over which the ranges of the 8-bit activations are taken.
+NUM_CALIBRATION = 512
 
 Progress = Callable[[int, int], None]
 
@@ -65,7 +71,7 @@ def train_landmarks(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train the landmark network on portraits and write ``RUN/landmarks.onnx``.
+    """Train the landmark network and write ``RUN/landmarks.onnx`` and ``landmarks.int8.onnx``.
 
     Args:
         data: folders of portraits or renders; after one, optionally better labels for it.
@@ -75,7 +81,8 @@ def train_landmarks(
         progress: called with steps done and in all.
 
     Returns:
-        ``best`` validation figures, ``onnx`` path and the export's ``differences``.
+        ``best`` validation figures, ``onnx`` and ``int8`` paths, and ``differences``: the
+        export's largest from torch, and ``int8``'s root mean squares from the export.
 
     Raises:
         InputError, OutputExistsError, UsageError: nothing could be started.
@@ -86,7 +93,20 @@ def train_landmarks(
     _note_config(run, config)
     best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
     path = run / "landmarks.onnx"
-    return _finish(run, best, path, export_landmarks(run / "best.pth", path))
+    result: dict[str, Any] = {"best": best, "onnx": str(path)}
+    result["differences"] = export_landmarks(run / "best.pth", path)
+    small = run / "landmarks.int8.onnx"
+    result["int8"] = str(small)
+    result["differences_int8"] = quantise_onnx(path, small, calibration_crops(task))
+    return _finish(run, result)
+
+
+def calibration_crops(task: LandmarkTask) -> np.ndarray:
+    """Return (N, S, S, 3) uint8 crops of the training persons that no step has seen."""
+    count = -(-NUM_CALIBRATION // task.config.batch_size)
+    first = task.config.loop.steps
+    batches = [task.batch(first + k).images.numpy() for k in range(count)]
+    return np.ascontiguousarray(np.concatenate(batches).transpose(0, 2, 3, 1))
 
 
 def train_detector(
@@ -99,7 +119,7 @@ def train_detector(
 ) -> dict[str, Any]:
     """Train the face detector on collages of portraits and write ``RUN/detector.onnx``.
 
-    Arguments, result and errors as ``train_landmarks``.
+    Arguments, result (without ``int8``) and errors as ``train_landmarks``.
     """
     portraits = _portraits(data)
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
@@ -107,7 +127,8 @@ def train_detector(
     _note_config(run, config)
     best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
     path = run / "detector.onnx"
-    return _finish(run, best, path, export_detector(run / "best.pth", path, task))
+    differences = export_detector(run / "best.pth", path, task)
+    return _finish(run, {"best": best, "onnx": str(path), "differences": differences})
 
 
 RECIPES = {
@@ -151,9 +172,6 @@ def _note_config(run: Path, config: Any) -> None:
         write_text(path, dump_toml(config))
 
 
-def _finish(
-    run: Path, best: dict[str, float], path: Path, differences: dict[str, float]
-) -> dict[str, Any]:
-    result = {"best": best, "onnx": str(path), "differences": differences}
+def _finish(run: Path, result: dict[str, Any]) -> dict[str, Any]:
     write_json(run / "result.json", result)
     return result

@@ -1,0 +1,73 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from facekit.errors import InputError, ItemError
+from facekit.networks.landmarks import LandmarkExport, LandmarkNetwork
+from facekit.train.onnx import export_onnx
+from facekit.train.quantise import quantise_onnx
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quantise")
+    torch.manual_seed(0)
+    network = LandmarkNetwork(size=64, widths=(8, 16, 16, 16), depths=(1, 1, 2, 1), hidden=16)
+    with torch.no_grad():
+        network.points.weight.normal_(0, 0.05)
+        # Running statistics as a trained network has them.
+        for _ in range(20):
+            network(torch.randint(0, 256, (8, 3, 64, 64)).float())
+    export_onnx(
+        LandmarkExport(network.eval()),
+        torch.full((2, 64, 64, 3), 127, dtype=torch.uint8),
+        folder / "float.onnx",
+        input_name="image",
+        outputs={"points": {0: "N"}, "log_sigma": {0: "N"}, "presence": {0: "N"}},
+        dynamic={0: "N"},
+        metadata={"facekit.size": "64"},
+        tolerance=1e-2,
+    )
+    images = np.random.default_rng(0).integers(0, 256, (32, 64, 64, 3)).astype(np.uint8)
+    return folder, images, quantise_onnx(folder / "float.onnx", folder / "int8.onnx", images)
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["points"], {"image": images})[0]
+
+
+def test_same_function_up_to_the_grid(files):
+    folder, images, differences = files
+    exact, rounded = run(folder / "float.onnx", images), run(folder / "int8.onnx", images)
+    error = float(np.sqrt(np.mean((exact - rounded) ** 2)))
+    assert error == pytest.approx(differences["points"], rel=0.05)
+    assert 0 < error < 0.1 * exact.std(axis=0).mean() + 2e-3
+
+
+def test_convolutions_are_integers_within_seven_bits(files):
+    folder, _, _ = files
+    model = onnx.load(folder / "int8.onnx")
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    arrays = [onnx.numpy_helper.to_array(t) for t in weights]
+    kernels = [a for a in arrays if a.ndim == 4]
+    convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+    assert len(kernels) == len(convolutions) == 6
+    assert max(np.abs(k.astype(int)).max() for k in kernels) <= 64
+    assert {p.key: p.value for p in model.metadata_props}["facekit.size"] == "64"
+
+
+def test_any_batch_size(files):
+    folder, images, _ = files
+    assert np.allclose(run(folder / "int8.onnx", images)[:1], run(folder / "int8.onnx", images[:1]))
+
+
+def test_wrong_images_are_refused(files):
+    folder, images, _ = files
+    with pytest.raises(InputError, match="images"):
+        quantise_onnx(folder / "float.onnx", folder / "x.onnx", images[..., :2])
+    with pytest.raises((InputError, ItemError)):
+        quantise_onnx(folder / "float.onnx", folder / "x.onnx", images[:, :32].astype(np.float32))
+    assert not (folder / "x.onnx").exists()
