@@ -20,6 +20,7 @@ def fit(
     largest: Annotated[
         bool, typer.Option("--largest", help="Only the largest face of each photograph.")
     ] = False,
+    min_face: opt.MinFace = 0.0,
     focal: Annotated[
         float, typer.Option(help="Focal length in pixels; 0: from EXIF, else a rule.", min=0)
     ] = 0.0,
@@ -52,6 +53,7 @@ def fit(
         landmarks=landmarks.value,
         allow_download=allow_download,
         largest=largest,
+        min_face=min_face,
         focal_px=focal,
         unit=unit.value,
         texture_size=texture_size,

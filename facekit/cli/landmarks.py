@@ -22,6 +22,7 @@ def landmarks(
     draw: Annotated[
         bool, typer.Option("--draw", help="Also write a picture with the points drawn.")
     ] = False,
+    min_face: opt.MinFace = 0.0,
     overwrite: opt.Overwrite = False,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
@@ -43,6 +44,7 @@ def landmarks(
             source=source.value,
             draw=draw,
             allow_download=allow_download,
+            min_face=min_face,
             overwrite=overwrite,
             progress=progress,
         )

@@ -23,6 +23,15 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Do everything again, also over other options' results.")
 ]
 Model = Annotated[str, typer.Option(help="Morphable model: 'builtin' or a model file.")]
+MinFace = Annotated[
+    float,
+    typer.Option(
+        help="Look closer, in tiles, for faces down to this side in pixels; 0: down to a 27th of "
+        "the photograph's longer side.",
+        metavar="PX",
+        min=0,
+    ),
+]
 AllowDownload = Annotated[
     bool,
     typer.Option("--allow-download", help="Let an optional package download its own weights."),

@@ -36,6 +36,7 @@ def label_photos(
     source: str = "auto",
     draw: bool = False,
     allow_download: bool = False,
+    min_face: float = 0.0,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelResult:
@@ -47,6 +48,8 @@ def label_photos(
         source: name of a detector (``open_detector``).
         draw: also write ``<stem>.png`` with boxes and points drawn.
         allow_download: let an optional package download its own weights.
+        min_face: side in pixels of the smallest face looked for: photographs are then searched
+            at full size, in tiles; 0 searches the whole view only.
         overwrite: replace an earlier run of other options.
         progress: called with the number done and the total.
 
@@ -54,11 +57,14 @@ def label_photos(
         InputError, OutputExistsError, MissingDependencyError: nothing could be started.
     """
     items = find_images(paths, output=output)
-    detector = open_detector(source, allow_download=allow_download)
+    detector = open_detector(
+        source, allow_download=allow_download, least_face=min_face if min_face else None
+    )
+    side = None if min_face else WORKING_SIDE
     run = RunFolder(
         output,
         command="landmarks",
-        options={"landmarks": source, "draw": draw},
+        options={"landmarks": source, "draw": draw, "min_face": min_face},
         assets={"landmarks": detector.fingerprint},
         overwrite=overwrite,
     )
@@ -67,7 +73,7 @@ def label_photos(
         for index, item in enumerate(items):
             sha256 = file_sha256(item.path)
             if not run.is_done(item.key, sha256):
-                record = _label(item, output, detector, draw)
+                record = _label(item, output, detector, draw, max_side=side)
                 run.record(item.key, {"input": str(item.path), "sha256": sha256, **record})
             if progress is not None:
                 progress(index + 1, len(items))
@@ -102,9 +108,11 @@ def draw_faces(image: np.ndarray, faces: Sequence[DetectedFace]) -> np.ndarray:
     return canvas
 
 
-def _label(item: InputImage, output: Path, detector: Detector, draw: bool) -> dict[str, Any]:
+def _label(
+    item: InputImage, output: Path, detector: Detector, draw: bool, *, max_side: int | None
+) -> dict[str, Any]:
     try:
-        photo = read_photo(item.path, max_side=WORKING_SIDE)
+        photo = read_photo(item.path, max_side=max_side)
         faces = detector.detect(photo.image, path=item.path)
     except ItemError as error:
         return {"error": str(error), "outputs": []}

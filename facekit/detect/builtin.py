@@ -20,7 +20,8 @@ from facekit.detect.faces import (
 )
 from facekit.detect.landmark_sets import FLIP68, FLIP478
 from facekit.detect.session import Network, open_asset
-from facekit.errors import ItemError
+from facekit.detect.tiles import tile_scales, tiles, whole_in_tile
+from facekit.errors import InputError, ItemError
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import square_crop, warp
 from facekit.types import DetectedFace
@@ -30,6 +31,9 @@ STRIDES = (8, 16, 32)
 SEARCH_SIDE = 640
 SMALL_SIDE = 224
 THRESHOLD = 0.5
+# The search finds faces from about this side; tiles share what the coarser scale may have missed.
+SEARCHED_FACE = 24.0
+TILE_OVERLAP = 96
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
 # Below this presence the landmark network saw no face in the crop.
@@ -53,6 +57,9 @@ class BuiltinDetector:
         threshold: least probability of a face.
         threads: of each network; None takes facekit's own setting.
         search_side: longest side of the searched image in pixels.
+        least_face: side in pixels of the smallest face looked for; smaller ones than the whole
+            view shows (24 px in ``search_side``) are found in tiles, which take longer. None
+            reads no tiles.
         detector, landmarks: other networks than the shipped ones.
     """
 
@@ -64,6 +71,7 @@ class BuiltinDetector:
         threshold: float = THRESHOLD,
         threads: int | None = None,
         search_side: int = SEARCH_SIDE,
+        least_face: float | None = None,
         detector: Network | None = None,
         landmarks: Network | None = None,
     ) -> None:
@@ -71,12 +79,16 @@ class BuiltinDetector:
         self._landmarks = landmarks or open_asset("landmarks", threads=threads)
         self._threshold = threshold
         self._side = search_side
+        if least_face is not None and not least_face >= 1:
+            raise InputError(f"least_face: expected at least 1 pixel, got {least_face}")
+        self._least = least_face
         self._size = int(self._landmarks.metadata.get("facekit.size", "128"))
 
     @property
     def fingerprint(self) -> str:
-        """The hashes of both networks."""
-        return f"builtin:{self._detector.sha256[:16]}+{self._landmarks.sha256[:16]}"
+        """The hashes of both networks, and how closely they look."""
+        closely = "" if self._least is None else f":{self._least:g}"
+        return f"builtin:{self._detector.sha256[:16]}+{self._landmarks.sha256[:16]}{closely}"
 
     def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
         """Return the faces of an RGB uint8 image (H, W, 3), largest first.
@@ -137,6 +149,10 @@ class BuiltinDetector:
         if sides[0] > SMALL_SIDE * 1.25:
             sides.append(SMALL_SIDE)
         found = [self._search(image, side) for side in sides]
+        if self._least is not None:
+            finest = min(1.0, SEARCHED_FACE / self._least)
+            for scale in tile_scales(longest, side=self._side, least=finest):
+                found += self._search_tiles(image, scale)
         boxes, scores, five = (np.concatenate(column) for column in zip(*found, strict=True))
         return [Candidate(boxes[i], float(scores[i]), five[i]) for i in suppress(boxes, scores)]
 
@@ -145,15 +161,33 @@ class BuiltinDetector:
         scale = side / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        padded = np.zeros((-(-size[1] // 32) * 32, -(-size[0] // 32) * 32, 3), np.uint8)
-        padded[: size[1], : size[0]] = small
-        maps = self._detector(image=padded[None])
-        boxes, scores, five = decode(
-            [maps[f"stride{s}"][0] for s in STRIDES], threshold=self._threshold
-        )
         ratio = np.array([width / size[0], height / size[1]])
-        boxes = np.hstack([(boxes[:, :2] + 0.5) * ratio - 0.5, boxes[:, 2:] * ratio])
-        return boxes, scores, (five + 0.5) * ratio - 0.5
+        return _enlarged(*self._look(small), ratio)
+
+    def _search_tiles(
+        self, image: np.ndarray, scale: float
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        height, width = image.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        ratio = np.array([width / size[0], height / size[1]])
+        found = []
+        for tile in tiles(*size, side=self._side, overlap=TILE_OVERLAP):
+            part = small[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+            boxes, scores, five = self._look(part)
+            # A face that an edge cuts is whole in the neighbour, or was seen at a coarser scale.
+            whole = whole_in_tile(boxes, tile, size, margin=2.0)
+            corner = np.array([tile.x, tile.y])
+            boxes[:, :2] += corner
+            found.append(_enlarged(boxes[whole], scores[whole], five[whole] + corner, ratio))
+        return found
+
+    def _look(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        height, width = picture.shape[:2]
+        padded = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), np.uint8)
+        padded[:height, :width] = picture
+        maps = self._detector(image=padded[None])
+        return decode([maps[f"stride{s}"][0] for s in STRIDES], threshold=self._threshold)
 
     def landmarks(
         self, image: np.ndarray, crops: list[SimilarityTransform], *, mirrored: bool = False
@@ -184,6 +218,14 @@ class BuiltinDetector:
         if mirrored:
             confidence = confidence[:, FLIP68]
         return points, confidence, result["presence"][:, 0].astype(np.float64)
+
+
+def _enlarged(
+    boxes: np.ndarray, scores: np.ndarray, five: np.ndarray, ratio: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes and points of a reduced copy in the pixels of its original."""
+    boxes = np.hstack([(boxes[:, :2] + 0.5) * ratio - 0.5, boxes[:, 2:] * ratio])
+    return boxes, scores, (five + 0.5) * ratio - 0.5
 
 
 def _first_crop(candidate: Candidate, size: int) -> SimilarityTransform:

@@ -42,13 +42,20 @@ class FileDetector:
 
 
 class AutoDetector:
-    """Points beside the image where they lie, else facekit's own networks."""
+    """Points beside the image where they lie, else facekit's own networks.
+
+    Args:
+        least_face: see ``BuiltinDetector``.
+    """
 
     name = "auto"
 
+    def __init__(self, *, least_face: float | None = None) -> None:
+        self._least_face = least_face
+
     @cached_property
     def _builtin(self) -> BuiltinDetector:
-        return BuiltinDetector()
+        return BuiltinDetector(least_face=self._least_face)
 
     @property
     def fingerprint(self) -> str:

@@ -34,7 +34,9 @@ class Detector(Protocol):
         """
 
 
-def open_detector(name: str, *, allow_download: bool = False) -> Detector:
+def open_detector(
+    name: str, *, allow_download: bool = False, least_face: float | None = None
+) -> Detector:
     """Open a detector.
 
     Args:
@@ -42,19 +44,22 @@ def open_detector(name: str, *, allow_download: bool = False) -> Detector:
             (facekit's own networks), ``files`` (points beside the image only), ``yunet``,
             ``mediapipe`` (networks the user has) or ``fan`` (the face-alignment package).
         allow_download: let an optional package download its own weights.
+        least_face: side in pixels of the smallest face looked for, by ``builtin`` in tiles.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or ``least_face`` for another detector than ``builtin``.
         MissingDependencyError: the package or file it needs is missing.
     """
+    if least_face is not None and name not in ("auto", "builtin"):
+        raise UsageError(f"landmarks {name!r}: only builtin looks for faces of a given least size")
     if name == "auto":
         from facekit.detect.files import AutoDetector
 
-        return AutoDetector()
+        return AutoDetector(least_face=least_face)
     if name == "builtin":
         from facekit.detect.builtin import BuiltinDetector
 
-        return BuiltinDetector()
+        return BuiltinDetector(least_face=least_face)
     if name == "files":
         from facekit.detect.files import FileDetector
 

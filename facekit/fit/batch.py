@@ -60,6 +60,8 @@ class FitOptions:
         landmarks: source of boxes and landmarks.
         allow_download: let optional packages download their own weights.
         largest: only the largest face of each photograph.
+        min_face: side in pixels of the smallest face looked for, in tiles of the photograph at
+            full size; 0 searches the whole view only.
         focal_px: known focal length in pixels of the file, 0 for EXIF or else a rule.
         unit: unit of OBJ files.
         texture_size: side of the texture in pixels.
@@ -72,6 +74,7 @@ class FitOptions:
     landmarks: str = "auto"
     allow_download: bool = False
     largest: bool = False
+    min_face: float = 0.0
     focal_px: float = 0.0
     unit: str = "mm"
     texture_size: int = 1024
@@ -96,7 +99,9 @@ class PhotoFitter:
         self.options = options
         self.model = load_model(options.model)
         self.detector: Detector = open_detector(
-            options.landmarks, allow_download=options.allow_download
+            options.landmarks,
+            allow_download=options.allow_download,
+            least_face=options.min_face if options.min_face else None,
         )
         self.fitter = FaceFitter(self.model, options.landmark_fit)
         self.writer = FaceWriter(self.model, unit=options.unit, texture_size=options.texture_size)
@@ -113,7 +118,7 @@ class PhotoFitter:
         Raises:
             ItemError: the file is no readable image, or no face has a result.
         """
-        photo = read_photo(item.path, max_side=WORKING_SIDE)
+        photo = read_photo(item.path, max_side=None if self.options.min_face else WORKING_SIDE)
         faces = self.detector.detect(photo.image, path=item.path)
         if not faces:
             raise ItemError("no face was found")

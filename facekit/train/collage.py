@@ -45,6 +45,9 @@ class CollageConfig:
         whole: share of collages that start from one whole portrait.
         turn, turn_deg: share of faces turned in depth, and the largest yaw added.
         steep: share of faces rolled by up to 50 degrees (others: a few degrees).
+        renders: share of faces that are rendered heads, where the portraits have some: they
+            alone show profiles.
+        hard: share of collages with pieces that once deceived a detector.
     """
 
     size: int = 256
@@ -55,6 +58,8 @@ class CollageConfig:
     turn: float = 0.4
     turn_deg: float = 45.0
     steep: float = 0.35
+    renders: float = 0.3
+    hard: float = 0.35
 
 
 class CollageMaker:
@@ -65,6 +70,7 @@ class CollageMaker:
         config: see ``CollageConfig``.
         mesh: for turned heads.
         pictures: face-free photographs (H, W, 3) uint8 for backgrounds; may be empty.
+        hard: square pieces (S, S, 3) uint8 without faces, see ``negatives``; may be empty.
     """
 
     def __init__(
@@ -73,12 +79,18 @@ class CollageMaker:
         config: CollageConfig,
         mesh: TurnMesh,
         pictures: list[np.ndarray],
+        hard: list[np.ndarray] | None = None,
     ) -> None:
         self._portraits = portraits
         self._config = config
         self._mesh = mesh
         self._pictures = pictures
-        self._rows = np.flatnonzero(portraits.weights > 0.5)
+        self._hard = hard or []
+        trusted = portraits.weights > 0.5
+        self._real = np.flatnonzero(trusted & ~portraits.rendered)
+        self._rendered = np.flatnonzero(trusted & portraits.rendered)
+        if not len(self._real):
+            self._real = self._rendered
 
     def draw(self, rng: np.random.Generator) -> Collage:
         """Return a random collage."""
@@ -86,6 +98,9 @@ class CollageMaker:
         canvas = self._background(rng)
         owner = np.zeros((size, size), np.uint8)
         pasted: list[tuple[CollageFace, np.ndarray]] = []  # faces and their outlines
+        if self._hard and rng.random() < c.hard:
+            for _ in range(int(rng.integers(1, 6))):
+                self._deceive(canvas, rng)
         if rng.random() < c.whole:
             self._paste(canvas, owner, pasted, rng, whole=True)
         for _ in range(int(rng.integers(0, c.most_faces + 1))):
@@ -110,10 +125,14 @@ class CollageMaker:
             faces = [face for face in kept if face is not None]
         return Collage(image, faces)
 
+    def _row(self, rng: np.random.Generator) -> int:
+        rendered = len(self._rendered) and rng.random() < self._config.renders
+        return int(rng.choice(self._rendered if rendered else self._real))
+
     def _background(self, rng: np.random.Generator) -> np.ndarray:
         size = self._config.size
         if rng.random() < 0.35:
-            row = int(rng.choice(self._rows))
+            row = int(rng.choice(self._real))
             piece = faceless(self._portraits.images[row], self._portraits.points[row, :, :2], rng)
             if piece is not None:
                 return cv2.resize(piece, (size, size), interpolation=cv2.INTER_LINEAR)
@@ -129,10 +148,10 @@ class CollageMaker:
         whole: bool,
     ) -> None:
         c, size = self._config, self._config.size
-        row = int(rng.choice(self._rows))
+        row = self._row(rng)
         image, labels = self._portraits.images[row], self._portraits.points[row]
         moved, target = None, labels[:, :2].astype(np.float64)
-        if rng.random() < c.turn:
+        if rng.random() < c.turn and not self._portraits.rendered[row]:
             yaw = np.radians(rng.uniform(-c.turn_deg, c.turn_deg))
             pitch = np.radians(np.clip(rng.normal(0, 10), -25, 25))
             moved = turned_points(labels, self._mesh, yaw, pitch)
@@ -219,7 +238,7 @@ class CollageMaker:
         rng: np.random.Generator,
     ) -> None:
         """Take a pasted face out of its head: hair, ears and shoulders alone are no face."""
-        row = int(rng.choice(self._rows))
+        row = int(rng.choice(self._real))
         piece = faceless(self._portraits.images[row], self._portraits.points[row, :, :2], rng)
         low = np.floor(face.box[:2] - 0.02 * face.box[2:]).astype(int)
         high = np.ceil(face.box[:2] + 1.02 * face.box[2:]).astype(int)
@@ -234,10 +253,21 @@ class CollageMaker:
         region[:] = (filled[part] * weight + region * (1 - weight)).astype(np.uint8)
         owner[start[1] : stop[1], start[0] : stop[0]][share[part] > 0.5] = 255
 
+    def _deceive(self, canvas: np.ndarray, rng: np.random.Generator) -> None:
+        """Paste a piece that once looked like a face, near the size at which it did."""
+        piece = self._hard[int(rng.integers(len(self._hard)))]
+        side = int(np.clip(len(piece) * np.exp(rng.normal(0, 0.25)), 8, self._config.size))
+        if rng.random() < 0.5:
+            piece = piece[:, ::-1]
+        x, y = (int(v) for v in rng.integers(0, self._config.size - side + 1, 2))
+        canvas[y : y + side, x : x + side] = cv2.resize(
+            np.ascontiguousarray(piece), (side, side), interpolation=cv2.INTER_AREA
+        )
+
     def _cover(self, canvas: np.ndarray, owner: np.ndarray, rng: np.random.Generator) -> None:
         """Paste one piece without a whole face: clothing, background, or a shuffled face."""
         size = self._config.size
-        row = int(rng.choice(self._rows))
+        row = int(rng.choice(self._real))
         image, points = self._portraits.images[row], self._portraits.points[row, :, :2]
         piece = shuffled(image, points, rng) if rng.random() < 0.5 else None
         piece = faceless(image, points, rng) if piece is None else piece

@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from facekit.detect.builtin import decode, suppress
+from facekit.detect.builtin import BuiltinDetector, decode, suppress
 from facekit.errors import InputError
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.loop import LoopConfig
@@ -21,9 +21,12 @@ from facekit.train.augment import build_turn_mesh
 from facekit.train.backgrounds import TRAINING_PICTURES, load_pictures
 from facekit.train.collage import Collage, CollageConfig, CollageFace, CollageMaker
 from facekit.train.landmark_crops import mean_shapes
+from facekit.train.negatives import mine_negatives
 from facekit.train.onnx import export_onnx
 from facekit.train.portraits import Portraits
 
+# Scores from which a face-free piece counts as a hard negative.
+MINING_THRESHOLD = 0.1
 # Longer box side (pixels) that each stride learns; they overlap, suppression merges.
 LEVEL_RANGES = ((0.0, 48.0), (34.0, 110.0), (80.0, 1e9))
 
@@ -37,6 +40,8 @@ class DetectorConfig:
         collage: see ``CollageConfig``.
         batch_size: collages a step.
         widths, depths, neck: see ``DetectorNetwork``.
+        mined: face-free images that the shipped detector searches for hard negatives.
+        five_weight: of the five points' loss against the box's.
         validation_count: collages of validation persons that the score is taken on.
     """
 
@@ -46,6 +51,8 @@ class DetectorConfig:
     widths: tuple[int, ...] = (16, 32, 64, 80)
     depths: tuple[int, ...] = (1, 2, 3, 3)
     neck: int = 40
+    mined: int = 4000
+    five_weight: float = 0.6
     validation_count: int = 240
 
 
@@ -67,10 +74,16 @@ class DetectorTask:
         if not len(train) or not len(validation):
             raise InputError("training: expected portraits in the train and validation splits")
         self.config = config
-        _, mesh_shape = mean_shapes(train.points[train.weights > 0.9])
+        real = ~train.rendered if not train.rendered.all() else train.rendered
+        _, mesh_shape = mean_shapes(train.points[real & (train.weights > 0.9)])
         mesh = build_turn_mesh(mesh_shape)
         pictures = load_pictures(TRAINING_PICTURES)
-        self._maker = CollageMaker(train, config.collage, mesh, pictures)
+        hard: list[np.ndarray] = []
+        if config.mined:
+            search = BuiltinDetector(threads=1, threshold=MINING_THRESHOLD).boxes
+            seed = config.loop.seed
+            hard = mine_negatives(search, train, pictures, count=config.mined, seed=seed)
+        self._maker = CollageMaker(train, config.collage, mesh, pictures, hard)
         held = CollageMaker(validation, config.collage, mesh, pictures)
         rng = np.random.default_rng(12345)
         self.validation = [held.draw(rng) for _ in range(config.validation_count)]
@@ -115,7 +128,7 @@ class DetectorTask:
         )
         box_loss = error[:, :4].sum() / count
         five_loss = error[:, 4:].sum() / count
-        loss = 2 * score_loss + box_loss + 0.3 * five_loss
+        loss = 2 * score_loss + box_loss + self.config.five_weight * five_loss
         return {"loss": loss, "score": score_loss, "box": box_loss, "five": five_loss}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

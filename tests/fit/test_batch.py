@@ -42,7 +42,7 @@ class ToyDetector:
 @pytest.fixture(autouse=True)
 def toy_parts(monkeypatch):
     monkeypatch.setattr(batch, "load_model", lambda name: toy_model())
-    monkeypatch.setattr(batch, "open_detector", lambda name, allow_download=False: ToyDetector())
+    monkeypatch.setattr(batch, "open_detector", lambda name, **settings: ToyDetector())
 
 
 def picture(path, faces=1, flat=0, side=SIDE, **options):

@@ -28,6 +28,7 @@ CONFIG = DetectorConfig(
     depths=(1, 1, 1, 1),
     neck=8,
     validation_count=6,
+    mined=0,
 )
 
 
