@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from facekit.cli import basis, doctor, eval, fit, landmarks, models, samples, simulate, train
+from facekit.cli import (
+    basis,
+    doctor,
+    eval,
+    eval_scans,
+    fit,
+    landmarks,
+    models,
+    samples,
+    simulate,
+    train,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -14,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("landmarks")(landmarks.landmarks)
     app.add_typer(simulate.app, name="simulate")
     app.add_typer(basis.app, name="basis")
+    eval_scans.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

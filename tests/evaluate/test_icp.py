@@ -1,0 +1,198 @@
+import numpy as np
+import pytest
+from scan_case import egg, face, moved
+from scipy.spatial.transform import Rotation
+
+from facekit.errors import InputError, ItemError
+from facekit.evaluate.icp import IcpOptions, Surface, align_surface, compose
+from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.mesh import vertex_normals
+
+IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
+
+
+def closest_twin(points, vertices, faces):
+    """Closest points by brute force: the plane's foot when inside, else the best of the edges."""
+    best = np.full(len(points), np.inf)
+    where, which, border = np.zeros((len(points), 3)), np.zeros(len(points), int), None
+    border = np.zeros(len(points), bool)
+    count = {}
+    for f in faces:
+        for k in range(3):
+            edge = tuple(sorted((f[k], f[(k + 1) % 3])))
+            count[edge] = count.get(edge, 0) + 1
+    open_vertices = {v for edge, n in count.items() if n == 1 for v in edge}
+    for index, f in enumerate(faces):
+        a, b, c = vertices[f]
+        # Solve for the foot in the plane's own coordinates.
+        basis = np.stack([b - a, c - a], axis=1)
+        uv = np.linalg.lstsq(basis, (points - a).T, rcond=None)[0].T
+        inside = (uv >= 0).all(1) & (uv.sum(1) <= 1)
+        foot = a + uv @ basis.T
+        candidates = [(foot, inside, np.zeros(len(points), bool))]
+        for k in range(3):
+            i, j = f[k], f[(k + 1) % 3]
+            u, d = vertices[i], vertices[j] - vertices[i]
+            t = np.clip((points - u) @ d / (d @ d), 0, 1)
+            is_open = np.full(len(points), count[tuple(sorted((i, j)))] == 1)
+            is_open = np.where(t == 0, i in open_vertices, is_open)
+            is_open = np.where(t == 1, j in open_vertices, is_open)
+            candidates.append((u + t[:, None] * d, np.ones(len(points), bool), is_open))
+        for place, valid, is_open in candidates:
+            distance = np.where(valid, np.linalg.norm(place - points, axis=1), np.inf)
+            better = distance < best - 1e-12
+            best[better], where[better], which[better] = distance[better], place[better], index
+            border[better] = is_open[better]
+    return where, which, border
+
+
+def normals_twin(where, vertices, faces, which):
+    """Area-weighted vertex normals, interpolated to the points."""
+    total = np.zeros_like(vertices)
+    for f in faces:
+        total[f] += np.cross(vertices[f[1]] - vertices[f[0]], vertices[f[2]] - vertices[f[0]])
+    total /= np.linalg.norm(total, axis=1, keepdims=True)
+    found = np.zeros_like(where)
+    for i, (point, f) in enumerate(zip(where, faces[which], strict=True)):
+        system = np.vstack([vertices[f].T, np.ones(3)])
+        weights = np.linalg.lstsq(system, np.append(point, 1), rcond=None)[0]
+        found[i] = weights @ total[f]
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def icp_twin(points, normals, vertices, faces, options, *, matrix):
+    """The same rules in plain numpy, moving the vertices; steps by lstsq on the Jacobian."""
+    current = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+    total, previous = matrix, np.inf
+    for iteration in range(options.iterations + 1):
+        where, which, border = closest_twin(points, current, faces)
+        n = normals_twin(where, current, faces, which)
+        r = ((where - points) * normals).sum(1)
+        ok = np.linalg.norm(where - points, axis=1) <= options.max_distance_mm
+        ok &= (n * normals).sum(1) >= np.cos(np.radians(options.max_angle_deg))
+        ok &= ~border
+        rows = np.flatnonzero(ok)
+        drop = int(options.trim * len(rows))
+        rows = rows[np.argsort(np.abs(r[rows]), kind="stable")][: len(rows) - drop]
+        rmse = np.sqrt((r[rows] ** 2).mean())
+        if abs(previous - rmse) < options.tolerance_mm or iteration == options.iterations:
+            return total, rmse, iteration
+        previous = rmse
+        p, m = where[rows], normals[rows]
+        middle = p.mean(0)
+        columns = [np.cross(np.eye(3)[k], p - middle) for k in range(3)]
+        columns += [np.broadcast_to(np.eye(3)[k], p.shape) for k in range(3)]
+        if options.with_scale:
+            columns.append(p - middle)
+        jacobian = np.stack([(column * m).sum(1) for column in columns], axis=1)
+        # Damped as documented, in units of the arms' root mean square.
+        size = np.sqrt(((p - middle) ** 2).sum(1).mean())
+        units = np.array([size] * 3 + [1] * 3 + [size])[: jacobian.shape[1]]
+        scaled = jacobian / units
+        extra = np.sqrt(1e-5 * (scaled**2).sum()) * np.eye(len(units))
+        right = np.concatenate([-r[rows], np.zeros(len(units))])
+        x = np.linalg.lstsq(np.vstack([scaled, extra]), right, rcond=None)[0] / units
+        step = np.eye(4)
+        growth = np.exp(x[6]) if options.with_scale else 1.0
+        step[:3, :3] = growth * Rotation.from_rotvec(x[:3]).as_matrix()
+        step[:3, 3] = middle + x[3:6] - step[:3, :3] @ middle
+        total = step @ total
+        current = current @ step[:3, :3].T + step[:3, 3]
+    return None
+
+
+@pytest.mark.parametrize("with_scale", [True, False])
+def test_agrees_with_the_slow_twin(with_scale):
+    scan = face(16, 20, seed=1, noise=0.5)
+    prediction = face(9, 12, seed=2, noise=1.0)
+    turn = Rotation.from_rotvec([0.05, -0.08, 0.03])
+    normals = vertex_normals(scan.vertices, scan.faces).astype(float)
+    options = IcpOptions(with_scale=with_scale, iterations=6)
+    start = SimilarityTransform(1.02 if with_scale else 1.0, turn.as_matrix(), np.array([2, -1, 1]))
+    result = align_surface(
+        scan.vertices, normals, Surface(prediction.vertices, prediction.faces), start,
+        options=options,
+    )  # fmt: skip
+    matrix = np.eye(4)
+    matrix[:3] = start.matrix()
+    expected, rmse, iterations = icp_twin(
+        scan.vertices, normals, prediction.vertices, prediction.faces, options, matrix=matrix
+    )
+    np.testing.assert_allclose(result.transform.matrix(), expected[:3], atol=1e-8)
+    assert result.rmse == pytest.approx(rmse, abs=1e-9)
+    assert result.iterations == iterations
+
+
+def test_recovers_a_known_similarity():
+    scan = face()
+    turn = Rotation.from_rotvec([0.1, 0.2, -0.1]).as_matrix()
+    prediction = moved(scan, scale=0.5, rotation=turn, shift=(100, 20, 3))
+    truth = SimilarityTransform(0.5, turn, np.array([100.0, 20, 3])).inverse()
+    nudge = SimilarityTransform(1.03, Rotation.from_rotvec([0.03, 0, 0.02]).as_matrix(), np.ones(3))
+    normals = vertex_normals(scan.vertices, scan.faces).astype(float)
+    result = align_surface(
+        scan.vertices, normals, Surface(prediction.vertices, prediction.faces),
+        compose(nudge, truth),
+    )  # fmt: skip
+    assert result.converged
+    assert result.rmse < 1e-4
+    found = result.transform.apply(prediction.vertices)
+    np.testing.assert_allclose(found, scan.vertices, atol=0.02)
+
+
+def test_without_scale_a_parallel_surface_keeps_its_distance():
+    inner = egg()
+    normals = vertex_normals(inner.vertices, inner.faces).astype(float)
+    outer = inner.vertices + 2.0 * normals
+    start = SimilarityTransform(1.0, np.eye(3), np.array([1.5, 0, -1]))
+    options = IcpOptions(with_scale=False, trim=0.0)
+    result = align_surface(
+        inner.vertices, normals, Surface(outer, inner.faces), start, options=options
+    )
+    np.testing.assert_allclose(result.transform.translation, 0, atol=5e-3)
+    assert result.rmse == pytest.approx(2.0, rel=0.01)
+
+
+def test_with_scale_a_larger_copy_is_no_error():
+    small, large = egg(), moved(egg(), scale=1.03)
+    normals = vertex_normals(small.vertices, small.faces).astype(float)
+    free = align_surface(small.vertices, normals, Surface(large.vertices, large.faces), IDENTITY)
+    assert free.transform.scale == pytest.approx(1 / 1.03, rel=1e-5)
+    assert free.rmse < 1e-3
+
+
+def test_faces_that_point_inwards_make_no_difference():
+    scan = face(20, 26)
+    normals = vertex_normals(scan.vertices, scan.faces).astype(float)
+    start = SimilarityTransform(1.01, np.eye(3), np.array([1.0, 1, 0]))
+    results = [
+        align_surface(scan.vertices, normals, Surface(scan.vertices, faces), start)
+        for faces in (scan.faces, scan.faces[:, ::-1].copy())
+    ]
+    np.testing.assert_allclose(
+        results[0].transform.matrix(), results[1].transform.matrix(), atol=1e-9
+    )
+
+
+def test_too_far_or_too_few_fails_as_an_item():
+    scan = face(20, 26)
+    normals = vertex_normals(scan.vertices, scan.faces).astype(float)
+    surface = Surface(scan.vertices, scan.faces)
+    far = SimilarityTransform(1.0, np.eye(3), np.array([0, 0, 500.0]))
+    with pytest.raises(ItemError, match=r"only 0 of .* the unit"):
+        align_surface(scan.vertices, normals, surface, far)
+    with pytest.raises(ItemError, match="only"):
+        align_surface(scan.vertices[:5], normals[:5], surface, IDENTITY)
+    with pytest.raises(InputError, match="trim"):
+        IcpOptions(trim=1.0)
+    with pytest.raises(InputError, match="shape"):
+        align_surface(scan.vertices, normals[:3], surface, IDENTITY)
+
+
+def test_border_pairs_are_known():
+    vertices = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0], [10, 10, 0.0]])
+    surface = Surface(vertices, np.array([[0, 1, 2], [1, 3, 2]]))
+    points = np.array([[5, 5, 1], [2, 2, 1], [-3, 2, 0], [12, 12, 0], [8, 9, 4.0]])
+    pairs = surface.pairs(points, IDENTITY)
+    assert pairs.border.tolist() == [False, False, True, True, False]
+    np.testing.assert_allclose(pairs.distance, [1, 1, 3, np.sqrt(8), 4])
