@@ -10,6 +10,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
+from facekit.errors import UsageError
 
 
 def train(
@@ -28,6 +29,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last.pth, exactly.")
     ] = False,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Start from another run's checkpoint (.pth).", metavar="FILE"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -40,10 +45,12 @@ def train(
     """
     from facekit.train.recipes import resolve
 
+    if init is not None and resume:
+        raise UsageError("train: --resume goes on with a run, --init starts one; give either")
     recipe, settings = resolve(config, assignments or [], seed=seed)
     start = time.monotonic()
     with out.progress(f"train {config}") as progress:
-        result = recipe.run(data, output, settings, resume=resume, progress=progress)
+        result = recipe.run(data, output, settings, resume=resume, init=init, progress=progress)
     if as_json:
         out.json({"schema": "facekit.train/1", "run": str(output), **result})
     else:

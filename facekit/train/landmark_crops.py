@@ -20,9 +20,9 @@ def jittered_crop(
     """
     roll = roll_of_dense(points)
     if tight:
-        turn, shift, scale, squeeze = rng.normal(0, 0.05), 0.015, 0.03, 0.0
+        turn, shift, scale, squeeze = rng.normal(0, 0.03), 0.01, 0.02, 0.0
     else:
-        turn, shift, scale, squeeze = rng.normal(0, np.radians(20)), 0.06, 0.12, 0.06
+        turn, shift, scale, squeeze = rng.normal(0, np.radians(10)), 0.045, 0.09, 0.04
     crop = points_crop(points, roll=roll + turn, size=size, margin=CROP_MARGIN)
     linear = np.exp(rng.normal(0, scale)) * np.eye(2)
     linear = linear @ np.array([[np.exp(rng.normal(0, squeeze)), rng.normal(0, squeeze)], [0, 1]])

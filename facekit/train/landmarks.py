@@ -71,19 +71,19 @@ class LandmarkConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     batch_size: int = 64
     size: int = 128
-    widths: tuple[int, ...] = (32, 96, 160, 256)
-    depths: tuple[int, ...] = (0, 2, 3, 1)
+    widths: tuple[int, ...] = (32, 64, 128, 192)
+    depths: tuple[int, ...] = (1, 2, 3, 2)
     hidden: int = 160
     wing_width: float = 0.03
     wing_curvature: float = 0.006
-    tight: float = 0.5
-    morph: float = 0.5
-    turn: float = 0.4
+    tight: float = 0.6
+    morph: float = 0.35
+    turn: float = 0.3
     turn_deg: float = 40.0
-    deform: float = 0.5
-    deform_amount: float = 0.025
+    deform: float = 0.25
+    deform_amount: float = 0.02
     balance: float = 0.7
-    occlusion: float = 0.25
+    occlusion: float = 0.2
     negatives: float = 0.1
     renders: float = 0.3
 

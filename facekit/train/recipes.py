@@ -12,6 +12,7 @@ import numpy as np
 from facekit.config import dump_toml, load_toml, override
 from facekit.errors import InputError, UsageError
 from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.loop import LoopConfig, RunInfo, train
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
@@ -69,6 +70,7 @@ def train_landmarks(
     config: LandmarkConfig,
     *,
     resume: bool = False,
+    init: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the landmark network and write ``RUN/landmarks.onnx`` and ``landmarks.int8.onnx``.
@@ -78,6 +80,7 @@ def train_landmarks(
         run: run folder.
         config: see ``LandmarkConfig``.
         resume: go on from ``RUN/last.pth``.
+        init: checkpoint of another run whose averaged weights this one starts from.
         progress: called with steps done and in all.
 
     Returns:
@@ -91,7 +94,7 @@ def train_landmarks(
     task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("landmarks", asdict(config))
     _note_config(run, config)
-    best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
+    best = train(task, _model(task, init), config.loop, run, info, resume=resume, progress=progress)
     path = run / "landmarks.onnx"
     result: dict[str, Any] = {"best": best, "onnx": str(path)}
     result["differences"] = export_landmarks(run / "best.pth", path)
@@ -115,6 +118,7 @@ def train_detector(
     config: DetectorConfig,
     *,
     resume: bool = False,
+    init: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the face detector on collages of portraits and write ``RUN/detector.onnx``.
@@ -125,14 +129,14 @@ def train_detector(
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("detector", asdict(config))
     _note_config(run, config)
-    best = train(task, task.build_model(), config.loop, run, info, resume=resume, progress=progress)
+    best = train(task, _model(task, init), config.loop, run, info, resume=resume, progress=progress)
     path = run / "detector.onnx"
     differences = export_detector(run / "best.pth", path, task)
     return _finish(run, {"best": best, "onnx": str(path), "differences": differences})
 
 
 RECIPES = {
-    "landmarks": Recipe(LandmarkConfig(loop=LoopConfig(steps=16_000)), train_landmarks),
+    "landmarks": Recipe(LandmarkConfig(loop=LoopConfig(steps=30_000)), train_landmarks),
     "detector": Recipe(
         DetectorConfig(loop=LoopConfig(steps=9_000, learning_rate=3e-3)), train_detector
     ),
@@ -163,6 +167,21 @@ def _has_images(folder: Path) -> bool:
     if not files:
         raise InputError(f"{folder}: expected labels_<set>.npz files, found none")
     return any((folder / file.stem.removeprefix("labels_")).is_dir() for file in files)
+
+
+def _model(task: LandmarkTask | DetectorTask, init: Path | None) -> Any:
+    model = task.build_model()
+    if init is not None:
+        kind = "landmarks" if isinstance(task, LandmarkTask) else "detector"
+        weights = load_checkpoint(init, kind=kind)["ema"]["values"]
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(
+                f"{init}: its network has another shape than this configuration's; give the "
+                "settings it was trained with"
+            ) from error
+    return model
 
 
 def _note_config(run: Path, config: Any) -> None:

@@ -17,6 +17,7 @@ SMALL = {
         "neck=8",
         "batch_size=4",
         "validation_count=8",
+        "mined=0",
     ],
 }
 LOOP = ["loop.steps=6", "loop.threads=1", "loop.report_every=2", "loop.save_every=3"]
@@ -38,7 +39,14 @@ def test_landmarks(portraits, tmp_path, capsys):
     assert run(arguments("landmarks", portraits, output, "--json")) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "facekit.train/1" and document["best"]["score"] > 0
-    for name in ("best.pth", "last.pth", "config.toml", "metrics.jsonl", "landmarks.onnx"):
+    for name in (
+        "best.pth",
+        "last.pth",
+        "config.toml",
+        "metrics.jsonl",
+        "landmarks.onnx",
+        "landmarks.int8.onnx",
+    ):
         assert (output / name).is_file()
     network = open_file(output / "landmarks.onnx", threads=1)
     found = network(image=np.zeros((3, 64, 64, 3), np.uint8))
@@ -123,3 +131,20 @@ def test_relabel_says_what_it_needs(portraits, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("FACEKIT_MEDIAPIPE_TASK", raising=False)
     assert run(["relabel", str(portraits), "-o", str(tmp_path / "labels")]) == 4
     assert "FACEKIT_MEDIAPIPE_TASK" in capsys.readouterr().err
+
+
+def test_a_run_starts_from_another_ones_weights(portraits, tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(arguments("landmarks", portraits, first, steps=8)) == 0
+    capsys.readouterr()
+    begin = ["--init", str(first / "best.pth"), "--set", "loop.learning_rate=0"]
+    still = [*begin, "--set", "loop.evaluate_every=1", "--set", "loop.weight_decay=0"]
+    assert run(arguments("landmarks", portraits, second, *still, "--json", steps=1)) == 0
+    before = json.loads((first / "result.json").read_text())["best"]["score"]
+    # Nothing was learnt: only the norms' running statistics moved a little.
+    assert json.loads(capsys.readouterr().out)["best"]["score"] == pytest.approx(before, rel=0.1)
+    wider = ["--init", str(first / "best.pth"), "--set", "hidden=9"]
+    assert run(arguments("landmarks", portraits, tmp_path / "third", *wider)) == 3
+    assert "another shape" in capsys.readouterr().err
+    both = ["--init", str(first / "best.pth"), "--resume"]
+    assert run(arguments("landmarks", portraits, first, *both)) == 2
