@@ -11,6 +11,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
+from facekit.errors import InputError
 
 _Predictions = Annotated[
     Path,
@@ -135,10 +136,60 @@ def facewarehouse(
     return _report(result, output, as_json, start, value=f"{config.stat} of a mesh")
 
 
+def realy(
+    predictions: _Predictions,
+    data: _Data,
+    topology: Annotated[
+        str, typer.Option(help="The benchmark's name of the predictions' topology.")
+    ] = "",
+    embedding: _Embedding = None,
+    template_mask: Annotated[
+        Path | None,
+        typer.Option(help="Prediction vertices that errors are measured to.", metavar="FILE"),
+    ] = None,
+    model: _ModelName = "auto",
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
+    ] = True,
+    unit: _Unit = opt.Unit.MM,
+    strict: _Strict = False,
+    output: _Report = None,
+    as_json: opt.Json = False,
+) -> int:
+    """Score neutral faces against REALY's scans, region by region, in mm (version 1).
+
+    Predictions are ID.obj or ID_VIEW.obj of one topology.
+
+    Example: facekit eval realy out --data REALY --topology FLAME --json
+    """
+    from facekit.evaluate.realy_dataset import evaluate_realy, open_realy, topology_embedding
+
+    start = time.monotonic()
+    dataset = open_realy(data)
+    inputs = _inputs(predictions, unit, opt.Unit.MM, model, embedding, strict, output)
+    keys = inputs.embedding
+    if keys is None:
+        keys = topology_embedding(dataset, topology, inputs.model)
+    elif len(keys) != 85:
+        raise InputError(f"{embedding}: expected 85 key points, got {len(keys)}")
+    with out.progress("realy") as progress:
+        result = evaluate_realy(
+            predictions,
+            dataset,
+            keys,
+            inputs=inputs,
+            template_mask=template_mask,
+            controls=controls,
+            progress=progress,
+        )
+    return _report(result, output, as_json, start, value="mean of the regions", limit=5.0)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``facekit eval``."""
     app.command("micc")(micc)
     app.command("facewarehouse")(facewarehouse)
+    app.command("realy")(realy)
 
 
 def _inputs(
@@ -197,7 +248,7 @@ def _report(
     if as_json:
         out.json(document)
     else:
-        rows = {"all": document["metrics"], **document["groups"]}
+        rows = {"all": document["metrics"], **document.get("regions", {}), **document["groups"]}
         rows |= {f"control {name}": row for name, row in document["controls"].items()}
         cells = [[name, *(_cell(row[c]) for c in _COLUMNS)] for name, row in rows.items()]
         out.table([unit, *_COLUMNS], cells)

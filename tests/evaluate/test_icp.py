@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scan_case import egg, face, moved
+from scan_case import closest_twin, egg, face, moved
 from scipy.spatial.transform import Rotation
 
 from facekit.errors import InputError, ItemError
@@ -9,41 +9,6 @@ from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.mesh import vertex_normals
 
 IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
-
-
-def closest_twin(points, vertices, faces):
-    """Closest points by brute force: the plane's foot when inside, else the best of the edges."""
-    best = np.full(len(points), np.inf)
-    where, which, border = np.zeros((len(points), 3)), np.zeros(len(points), int), None
-    border = np.zeros(len(points), bool)
-    count = {}
-    for f in faces:
-        for k in range(3):
-            edge = tuple(sorted((f[k], f[(k + 1) % 3])))
-            count[edge] = count.get(edge, 0) + 1
-    open_vertices = {v for edge, n in count.items() if n == 1 for v in edge}
-    for index, f in enumerate(faces):
-        a, b, c = vertices[f]
-        # Solve for the foot in the plane's own coordinates.
-        basis = np.stack([b - a, c - a], axis=1)
-        uv = np.linalg.lstsq(basis, (points - a).T, rcond=None)[0].T
-        inside = (uv >= 0).all(1) & (uv.sum(1) <= 1)
-        foot = a + uv @ basis.T
-        candidates = [(foot, inside, np.zeros(len(points), bool))]
-        for k in range(3):
-            i, j = f[k], f[(k + 1) % 3]
-            u, d = vertices[i], vertices[j] - vertices[i]
-            t = np.clip((points - u) @ d / (d @ d), 0, 1)
-            is_open = np.full(len(points), count[tuple(sorted((i, j)))] == 1)
-            is_open = np.where(t == 0, i in open_vertices, is_open)
-            is_open = np.where(t == 1, j in open_vertices, is_open)
-            candidates.append((u + t[:, None] * d, np.ones(len(points), bool), is_open))
-        for place, valid, is_open in candidates:
-            distance = np.where(valid, np.linalg.norm(place - points, axis=1), np.inf)
-            better = distance < best - 1e-12
-            best[better], where[better], which[better] = distance[better], place[better], index
-            border[better] = is_open[better]
-    return where, which, border
 
 
 def normals_twin(where, vertices, faces, which):
