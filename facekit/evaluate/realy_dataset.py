@@ -208,9 +208,8 @@ def evaluate_realy(
         if read[0] != person:
             read = (person, _person_or_error(dataset, person))
             if controls and reading.model is not None and not isinstance(read[1], ItemError):
-                _add_controls(
-                    others, str(person), dataset, person, read[1], reading.model, embedding
-                )
+                scale = float(dataset.scales[person - 1])
+                _add_controls(others, str(person), scale, read[1], reading.model, embedding)
         item = _item(name, view, path, read[1], dataset.scales[person - 1], embedding, reading,
                      template_mask)  # fmt: skip
         items.append(strictly(item) if reading.strict else item)

@@ -107,6 +107,28 @@ def test_bad_files_fail_their_own_items(folders):
     assert result.document["regions"]["nose"]["mean"] is None
 
 
+def test_controls_of_a_model_are_scored_in_mm(folders):
+    predictions, data = folders
+    model = toy_model()
+    keys = np.vstack([model.landmark_points("ibug68", model.mean), np.zeros((17, 3))])
+    keys[68:] = keys[27:44]
+    embedding = embed(keys, model.mean.astype(float), model.faces)
+    for path in predictions.glob("*.obj"):
+        write_mesh(path, Mesh(model.mean, model.faces))
+    result = evaluate_realy(
+        predictions, open_realy(data), embedding, inputs=ScanInputs(model=model)
+    )
+    controls = result.document["controls"]
+    assert set(controls) == {"mean_face", "landmark_only", "projection"}
+    assert controls["mean_face"]["count"] == 2
+    values = [item.value for item in result.items]
+    assert [item.value for item in result.controls["mean_face"]] == pytest.approx(values, rel=1e-3)
+    without = evaluate_realy(
+        predictions, open_realy(data), embedding, inputs=ScanInputs(model=model), controls=False
+    )
+    assert without.document["controls"] == {}
+
+
 def test_key_points_are_carried_to_any_model():
     model = toy_model()
     keys = keypoints()
