@@ -8,6 +8,7 @@ from facekit.cli import (
     basis,
     doctor,
     eval,
+    eval_landmarks,
     eval_scans,
     fit,
     landmarks,
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("landmarks")(landmarks.landmarks)
     app.add_typer(simulate.app, name="simulate")
     app.add_typer(basis.app, name="basis")
+    eval_landmarks.register(eval.app)
     eval_scans.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)

@@ -75,60 +75,6 @@ def now(
     return _finish(document["metrics"], "images", start, output)
 
 
-@app.command("landmarks")
-def landmarks(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            help="Images with known points: landmarks.npz, truth/, or files beside them.",
-            metavar="DIR",
-        ),
-    ],
-    source: Annotated[
-        opt.LandmarkSource, typer.Option("--landmarks", help="Detector to score.")
-    ] = opt.LandmarkSource.BUILTIN,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(help="Score what 'facekit landmarks -o' wrote instead.", metavar="DIR"),
-    ] = None,
-    output: ReportFolder = None,
-    allow_download: opt.AllowDownload = False,
-    as_json: opt.Json = False,
-) -> int:
-    """Score landmarks against known points, in percent of the outer-eye distance.
-
-    An image without a face counts as a miss and as a failure (over 10 %).
-
-    Example: facekit eval landmarks validation_faces --landmarks builtin --json
-    """
-    from facekit.detect import open_detector
-    from facekit.evaluate.landmarks import SavedLandmarks, evaluate_landmarks, read_landmark_truth
-    from facekit.evaluate.reports import write_report
-
-    start = time.monotonic()
-    truth = read_landmark_truth(folder)
-    detector: Any = (
-        SavedLandmarks(predictions)
-        if predictions is not None
-        else open_detector(source.value, allow_download=allow_download)
-    )
-    with out.progress("landmarks") as progress:
-        document = evaluate_landmarks(truth, detector, progress=progress)
-    for item in document["items"]:
-        if item["missing"]:
-            out.warn(f"{item['image']}: {item['error']}")
-    if output is not None:
-        write_report(output, document)
-    metrics = document["metrics"]
-    if as_json:
-        out.json(document)
-    else:
-        headers = [*_COLUMNS, "failures %", "auc"]
-        row = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
-        out.table(headers, [[_cell(v) for v in row]])
-    return _finish(metrics, "images", start, output)
-
-
 @app.command("truth")
 def truth(
     heads: Annotated[

@@ -1,137 +1,117 @@
-"""Landmark accuracy on images with known points.
+"""Landmark accuracy on images with known points, of one detector or of several side by side.
 
 The error of an image is the mean distance of its scored points over the distance of the outer eye
-corners (iBUG 36 and 45) in the truth, in percent.
+corners (iBUG 36 and 45) in the truth, in percent; or over the diagonal of the true points' box.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from facekit.checks import check_array
 from facekit.detect import Detector
-from facekit.errors import FacekitError, InputError, ItemError
-from facekit.io.images import SUFFIXES, read_image
+from facekit.errors import FacekitError, InputError, ItemError, UsageError
+from facekit.evaluate.landmark_points import ComparedPoints, common_points
+from facekit.evaluate.landmark_truth import LandmarkTruth, read_landmark_truth
+from facekit.io.images import read_image
 from facekit.io.landmark_files import read_landmarks
-from facekit.io.sidecar import find_sidecar, read_faces, read_points
-from facekit.metrics.landmarks import landmark_score
+from facekit.metrics.boxes import overlaps
+from facekit.metrics.landmarks import LandmarkScore, landmark_score
+from facekit.metrics.statistics import paired_bootstrap
 from facekit.types import DetectedFace
 
+__all__ = [
+    "LandmarkTruth",
+    "SavedLandmarks",
+    "compare_landmarks",
+    "evaluate_landmarks",
+    "read_landmark_truth",
+]
+
 SCHEMA = "facekit.eval/1"
-_RIGHT_EYE, _LEFT_EYE = 36, 45
+UNITS = {
+    "eyes": "percent of the outer-eye distance",
+    "box": "percent of the diagonal of the 68 points' box",
+}
+# From this intersection over union a box shows the true face.
+LEAST_OVERLAP = 0.5
+
+Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, eq=False)
-class LandmarkTruth:
-    """Images with known landmarks, one face each.
+class _Answer(NamedTuple):
+    """What one detector said of one image: its faces, or why there are none."""
 
-    Attributes:
-        images: N files.
-        points: (N, P, 2) pixels, (0, 0) the centre of the top-left pixel.
-        ibug68: (P,) the iBUG index of each point.
-        eye_distance: (N,) pixels between the outer eye corners.
-        beside_images: the truth lies where a detector of files would look, and must not be
-            scored against itself.
-    """
-
-    images: tuple[Path, ...]
-    points: np.ndarray
-    ibug68: tuple[int, ...]
-    eye_distance: np.ndarray
-    beside_images: bool = False
-
-
-def read_landmark_truth(folder: Path) -> LandmarkTruth:
-    """Read a folder of images with known points.
-
-    One of three layouts. The Face Research Lab London set's: ``images/``, ``landmarks.npz`` with
-    ``points`` (N, 189, 2) and ``names`` (N,), and ``frl189_to_ibug68.json`` whose ``exact`` maps
-    iBUG indices to the set's own (only those are scored). ``facekit simulate photos``':
-    ``images/`` and ``truth/<stem>.npz``. Or images with 68 points beside them (``.pts``,
-    ``.json``, ``.npz``; of several faces the first).
-
-    Raises:
-        InputError: no such folder, no truth in it, or truth of a wrong shape.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of images with known landmarks, found none")
-    if (folder / "landmarks.npz").is_file():
-        return _read_frl(folder)
-    simulated = (folder / "truth").is_dir() and (folder / "images").is_dir()
-    return _read_sidecars(folder, folder / "truth" if simulated else None)
+    faces: list[DetectedFace]
+    error: str | None = None
 
 
 def evaluate_landmarks(
     truth: LandmarkTruth,
     detector: Detector,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    normalise: str = "eyes",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a detector; return the JSON document.
 
     Of several faces in an image the one whose box centre is nearest to the true points' centre
     is scored. An image that cannot be read, or without a face with 68 landmarks, is a miss: it
-    is counted, is a failure (over 10 %), and is not in the mean.
+    is counted, is a failure (over 10 %), and is not in the mean. A detector that knows five
+    points only is scored on those (see ``common_points``).
+
+    ``boxes`` counts detections. One shows the true face from an intersection over union of 0.5
+    with the true points' box, or when it is the nearest, the true points' centre lies in it, and
+    its longer side is within a factor of 2: detectors frame a face differently. Every other
+    detection is a false positive, also one of a person whose points are not known.
+
+    Args:
+        truth: see ``read_landmark_truth``.
+        detector: what is scored.
+        normalise: ``eyes`` or ``box``, see ``LandmarkTruth.length``.
+        progress: called with images done and in all.
 
     Raises:
         InputError: a detector that reads files beside images, on such truth.
+        UsageError: a normalisation that the truth does not allow.
     """
-    if truth.beside_images and detector.name in ("files", "auto"):
-        raise InputError(
-            f"landmarks {detector.name!r} would read the truth that lies beside the images; "
-            "choose a detector that looks at the picture"
-        )
-    indices = list(truth.ibug68)
-    predicted = np.full(truth.points.shape, np.nan)
-    errors: list[str | None] = []
-    for row, path in enumerate(truth.images):
-        try:
-            points = _nearest_face(detector.detect(read_image(path), path=path), truth.points[row])
-            predicted[row] = points[indices]
-            errors.append(None)
-        except (ItemError, InputError) as error:
-            errors.append(str(error))
-        if progress is not None:
-            progress(row + 1, len(truth.images))
-    score = landmark_score(predicted, truth.points, truth.eye_distance)
-    percent = 100 * score.per_image
-    found = np.isfinite(percent)
+    return _documents(truth, [detector], normalise, progress)[0]
 
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
 
+def compare_landmarks(
+    truth: LandmarkTruth,
+    detectors: Sequence[Detector],
+    *,
+    normalise: str = "eyes",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score several detectors on the points that all of them have; return the JSON document.
+
+    Returns:
+        ``detectors``: each one's document as ``evaluate_landmarks`` returns it; ``comparisons``:
+        the mean over the images that both found of its error minus the first detector's, with a
+        paired 95 % bootstrap interval (None where no image was found by both). An interval below
+        zero says that it is better than the first.
+
+    Raises:
+        InputError, UsageError: as ``evaluate_landmarks``; or no detector, or one named twice.
+    """
+    names = [detector.name for detector in detectors]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"landmarks: expected different detectors, got {', '.join(names)}")
+    documents = _documents(truth, detectors, normalise, progress)
+    first = _percent(documents[0])
     return {
         "schema": SCHEMA,
-        "protocol": {
-            "name": "landmarks",
-            "unit": "percent of the outer-eye distance",
-            "points": indices,
+        "protocol": documents[0]["protocol"],
+        "detectors": dict(zip(names, documents, strict=True)),
+        "comparisons": {
+            name: _difference(_percent(document), first) | {"against": names[0]}
+            for name, document in zip(names[1:], documents[1:], strict=True)
         },
-        "metrics": {
-            "median": number(float(np.median(percent[found]))) if found.any() else None,
-            "mean": number(100 * score.mean),
-            "std": number(float(percent[found].std())) if found.any() else None,
-            "count": int(found.sum()),
-            "missing": score.misses,
-            "failure_percent": 100 * score.failure_rate,
-            "failure_threshold_percent": 100 * score.threshold,
-            "auc": score.auc,
-        },
-        "per_point": {
-            str(index): number(100 * value)
-            for index, value in zip(indices, score.per_point, strict=True)
-        },
-        "items": [
-            {"image": path.name, "missing": error is not None, "mean": number(value)}
-            | ({} if error is None else {"error": error})
-            for path, value, error in zip(truth.images, percent, errors, strict=True)
-        ],
     }
 
 
@@ -152,7 +132,7 @@ class SavedLandmarks:
         self._folder = folder
 
     def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
-        """Return the faces saved for the image's file name.
+        """Return the faces saved for the image's file name, in a folder named as its own or none.
 
         Raises:
             ItemError: no path, or no readable file of its stem.
@@ -160,77 +140,190 @@ class SavedLandmarks:
         del image
         if path is None:
             raise ItemError("saved landmarks: expected the image's path")
+        file = self._folder / path.parent.name / f"{path.stem}.json"
+        if not file.is_file():
+            file = self._folder / f"{path.stem}.json"
         try:
-            return read_landmarks(self._folder / f"{path.stem}.json")
+            return read_landmarks(file)
         except FacekitError as error:
             raise ItemError(str(error)) from error
 
 
-def _nearest_face(faces: list[DetectedFace], truth: np.ndarray) -> np.ndarray:
-    candidates = [face for face in faces if face.ibug68 is not None]
-    if not candidates:
-        raise ItemError("no face was found" if not faces else "the face found has no 68 landmarks")
+def shows_face(boxes: np.ndarray, truth: LandmarkTruth, row: int) -> int | None:
+    """Return which of an image's boxes (D, 4) shows its true face, or None.
+
+    See ``evaluate_landmarks`` for the rule.
+    """
+    if not len(boxes):
+        return None
+    true_box = None if truth.boxes is None else truth.boxes[row]
+    if true_box is not None:
+        shared = overlaps(boxes, true_box[None])[:, 0]
+        if shared.max() >= LEAST_OVERLAP:
+            return int(shared.argmax())
+    middle = truth.points[row].mean(axis=0)
+    nearest = int(np.linalg.norm(boxes[:, :2] + boxes[:, 2:] / 2 - middle, axis=1).argmin())
+    corner, extent = boxes[nearest, :2], boxes[nearest, 2:]
+    if not ((middle >= corner) & (middle <= corner + extent)).all():
+        return None
+    if true_box is not None and not 0.5 <= extent.max() / true_box[2:].max() <= 2:
+        return None
+    return nearest
+
+
+def _documents(
+    truth: LandmarkTruth,
+    detectors: Sequence[Detector],
+    normalise: str,
+    progress: Progress | None,
+) -> list[dict[str, Any]]:
+    for detector in detectors:
+        if truth.beside_images and detector.name in ("files", "auto"):
+            raise InputError(
+                f"landmarks {detector.name!r} would read the truth that lies beside the images; "
+                "choose a detector that looks at the picture"
+            )
+    length = truth.length(normalise)
+    answers = _look(truth, detectors, progress)
+    points = common_points(truth, [[f for a in mine for f in a.faces] for mine in answers])
+    return [_document(truth, points, length, normalise, mine) for mine in answers]
+
+
+def _look(
+    truth: LandmarkTruth, detectors: Sequence[Detector], progress: Progress | None
+) -> list[list[_Answer]]:
+    """Show every image to every detector; return each one's answers."""
+    answers: list[list[_Answer]] = [[] for _ in detectors]
+    for row, path in enumerate(truth.images):
+        try:
+            image = read_image(path)
+        except (ItemError, InputError) as error:
+            for mine in answers:
+                mine.append(_Answer([], str(error)))
+        else:
+            for detector, mine in zip(detectors, answers, strict=True):
+                try:
+                    mine.append(_Answer(detector.detect(image, path=path)))
+                except (ItemError, InputError) as error:
+                    mine.append(_Answer([], str(error)))
+        if progress is not None:
+            progress(row + 1, len(truth.images))
+    return answers
+
+
+def _document(
+    truth: LandmarkTruth,
+    points: ComparedPoints,
+    length: np.ndarray,
+    normalise: str,
+    answers: list[_Answer],
+) -> dict[str, Any]:
+    predicted = np.full(points.truth.shape, np.nan)
+    errors: list[str | None] = []
+    for row, answer in enumerate(answers):
+        found = None if answer.error else _nearest(answer.faces, points, truth.points[row])
+        if found is not None:
+            predicted[row] = found
+            errors.append(None)
+        else:
+            errors.append(answer.error or _reason(answer.faces, points))
+    score = landmark_score(predicted, points.truth, length)
+    percent = 100 * score.per_image
+    return {
+        "schema": SCHEMA,
+        "protocol": {
+            "name": "landmarks",
+            "unit": UNITS[normalise],
+            "set": points.set,
+            "points": list(points.labels),
+        },
+        "metrics": _metrics(score),
+        "boxes": _boxes(truth, answers),
+        "per_point": {
+            str(label): _number(100 * value)
+            for label, value in zip(points.labels, score.per_point, strict=True)
+        },
+        "items": [
+            {"image": truth.name(row), "missing": error is not None, "mean": _number(value)}
+            | ({} if error is None else {"error": error})
+            for row, (value, error) in enumerate(zip(percent, errors, strict=True))
+        ],
+    }
+
+
+def _metrics(score: LandmarkScore) -> dict[str, Any]:
+    percent = 100 * score.per_image
+    found = np.isfinite(percent)
+    return {
+        "median": float(np.median(percent[found])) if found.any() else None,
+        "mean": _number(100 * score.mean),
+        "std": float(percent[found].std()) if found.any() else None,
+        "count": int(found.sum()),
+        "missing": score.misses,
+        "failure_percent": 100 * score.failure_rate,
+        "failure_threshold_percent": 100 * score.threshold,
+        "auc": score.auc,
+    }
+
+
+def _boxes(truth: LandmarkTruth, answers: list[_Answer]) -> dict[str, Any]:
+    found = false = 0
+    for row, answer in enumerate(answers):
+        boxes = np.array([face.box for face in answer.faces], np.float64).reshape(-1, 4)
+        shown = shows_face(boxes, truth, row) is not None
+        found += shown
+        false += len(boxes) - shown
+    count = len(answers)
+    return {
+        "faces": count,
+        "recall_percent": 100 * found / count,
+        "false_positives": false,
+        "false_per_image": false / count,
+    }
+
+
+def _nearest(
+    faces: list[DetectedFace], points: ComparedPoints, truth: np.ndarray
+) -> np.ndarray | None:
+    """Return the scored points (P, 2) of the face nearest to the true points, or None."""
     middle = truth.mean(axis=0)
 
     def distance(face: DetectedFace) -> float:
         return float(np.linalg.norm(face.box[:2] + face.box[2:] / 2 - middle))
 
-    points = min(candidates, key=distance).ibug68
-    return np.asarray(points, np.float64)
+    for face in sorted(faces, key=distance):
+        found = points.of(face)
+        if found is not None:
+            return found
+    return None
 
 
-def _read_frl(folder: Path) -> LandmarkTruth:
-    try:
-        with np.load(folder / "landmarks.npz", allow_pickle=False) as file:
-            points, names = file["points"], [str(name) for name in file["names"]]
-        table = json.loads((folder / "frl189_to_ibug68.json").read_text(encoding="utf-8"))
-        exact = {int(ibug): int(own) for ibug, own in table["exact"].items()}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(
-            f"{folder}: expected landmarks.npz with points and names, and frl189_to_ibug68.json "
-            f"with exact ({error})"
-        ) from error
-    points = check_array(points, "landmarks.npz points", shape=(len(names), "P", 2))
-    if not {_RIGHT_EYE, _LEFT_EYE} <= set(exact) or not all(
-        0 <= own < points.shape[1] for own in exact.values()
-    ):
-        raise InputError(
-            f"{folder}: frl189_to_ibug68.json must name the outer eye corners 36 and 45, and "
-            f"points in [0, {points.shape[1]})"
-        )
-    images = tuple(folder / "images" / name for name in names)
-    eyes = points[:, exact[_RIGHT_EYE]] - points[:, exact[_LEFT_EYE]]
-    indices = tuple(sorted(exact))
-    scored = points[:, [exact[i] for i in indices]].astype(np.float64)
-    return LandmarkTruth(images, scored, indices, np.linalg.norm(eyes, axis=1))
+def _reason(faces: list[DetectedFace], points: ComparedPoints) -> str:
+    if not faces:
+        return "no face was found"
+    wanted = "68 landmarks" if points.set == "ibug68" else "five points"
+    return f"the face found has no {wanted}"
 
 
-def _read_sidecars(folder: Path, truth_folder: Path | None) -> LandmarkTruth:
-    images, points = [], []
-    root = folder if truth_folder is None else folder / "images"
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES):
-        file = find_sidecar(path) if truth_folder is None else truth_folder / f"{path.stem}.npz"
-        truth = None if file is None or not file.is_file() else _ibug68(file)
-        if truth is not None:
-            images.append(path)
-            points.append(truth)
-    if not images:
-        raise InputError(
-            f"{folder}: expected landmarks.npz, or images with 68 points beside them (.pts, "
-            ".json, .npz) or in truth/; found neither"
-        )
-    table = np.stack(points)
-    eyes = np.linalg.norm(table[:, _RIGHT_EYE] - table[:, _LEFT_EYE], axis=1)
-    if eyes.min() <= 0:
-        raise InputError(f"{images[int(eyes.argmin())]}: both eye corners of its truth are equal")
-    beside = truth_folder is None
-    return LandmarkTruth(tuple(images), table, tuple(range(68)), eyes, beside)
+def _percent(document: dict[str, Any]) -> np.ndarray:
+    """Return an evaluation's errors by image (N,), NaN where it has none."""
+    values = [item["mean"] for item in document["items"]]
+    return np.array([np.nan if value is None else value for value in values])
 
 
-def _ibug68(file: Path) -> np.ndarray | None:
-    """Return the truth (68, 2) in a file, or None when it has only other points."""
-    found = read_faces(file) if file.suffix.lower() == ".json" else read_points(file)
-    if isinstance(found, dict):
-        return found.get("ibug68")
-    points = found[0].ibug68 if found else None
-    return None if points is None else np.asarray(points, np.float64)
+def _difference(percent: np.ndarray, first: np.ndarray) -> dict[str, Any]:
+    both = np.isfinite(percent) & np.isfinite(first)
+    if not both.any():
+        return {"images": 0, "mean_difference": None, "low": None, "high": None, "level": None}
+    interval = paired_bootstrap(percent[both], first[both], statistic="mean")
+    return {
+        "images": int(both.sum()),
+        "mean_difference": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "level": interval.level,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

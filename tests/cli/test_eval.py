@@ -109,7 +109,7 @@ def test_landmarks_of_saved_predictions(tmp_path, capsys):
     assert document["metrics"]["missing"] == 1
     assert run(arguments) == 5
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[1].split()[:2] == ["2", "2"]
+    assert captured.out.splitlines()[1].split()[:3] == ["saved", "2", "2"]
     assert "c.png: no face was found" in captured.err
 
 

@@ -1,13 +1,18 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from portrait_data import write_portraits
 
-from facekit.errors import InputError, ItemError
+from facekit.detect.landmark_sets import ibug68_to_five
+from facekit.errors import InputError, ItemError, UsageError
 from facekit.evaluate.landmarks import (
     SavedLandmarks,
+    compare_landmarks,
     evaluate_landmarks,
     read_landmark_truth,
+    shows_face,
 )
 from facekit.io.images import write_image
 from facekit.io.landmark_files import write_landmarks
@@ -228,3 +233,181 @@ def test_validation_faces(data_folder):
     assert read.points.shape == (40, 9, 2)
     assert all(path.is_file() for path in read.images)
     assert (read.eye_distance > 50).all()
+
+
+class Offset:
+    """Knows where every portrait's face is, and errs by an offset; may lack the 68 points."""
+
+    def __init__(self, name, truth, offset=0.0, *, five_only=False, blind=(), extra=0):
+        self.name = self.fingerprint = name
+        self.rows = {path: k for k, path in enumerate(truth.images)}
+        self.truth, self.offset, self.five_only = truth, offset, five_only
+        self.blind, self.extra = set(blind), extra
+
+    def detect(self, image, *, path=None):
+        row = self.rows[path]
+        if row in self.blind:
+            return []
+        points = self.truth.points[row] + [self.offset, 0]
+        box = self.truth.boxes[row]
+        false = [DetectedFace(np.array([-200 - 50 * k, 0, 9, 9.0]), 0.7) for k in range(self.extra)]
+        if self.five_only:
+            return [DetectedFace(box, 0.9, five=ibug68_to_five(points)), *false]
+        return [DetectedFace(box, 0.9, ibug68=points), *false]
+
+
+def test_portraits_by_split(tmp_path):
+    folder = write_portraits(tmp_path / "portraits", count=40)
+    rows = {}
+    for split in (None, "held_out", "validation", "train", "all"):
+        rows[split] = read_landmark_truth(folder, split=split)
+    assert rows[None].images == rows["held_out"].images
+    assert len(rows["all"].images) == 40
+    parts = [set(rows[s].images) for s in ("held_out", "validation", "train")]
+    assert all(parts) and sum(map(len, parts)) == len(set.union(*parts)) == 40
+    truth = rows["all"]
+    assert truth.complete and truth.boxes.shape == (40, 4) and not truth.beside_images
+    with np.load(folder / "labels_first.npz") as labels:
+        row = truth.names.index(f"first/{labels['files'][3]}")
+        dense = labels["landmarks478"][3, :, :2]
+    assert truth.images[row] == folder / "first" / "003.png"
+    np.testing.assert_allclose(truth.points[row, [36, 45]], dense[[33, 263]], atol=1e-4)
+    np.testing.assert_allclose(truth.boxes[row, :2], dense.min(0), atol=1e-4)
+
+
+def test_untrusted_labels_are_left_out_and_better_ones_taken(tmp_path):
+    folder = write_portraits(tmp_path / "portraits", count=20)
+    better = tmp_path / "better"
+    better.mkdir()
+    for group in ("first", "second"):
+        with np.load(folder / f"labels_{group}.npz") as labels:
+            table = dict(labels)
+        table["landmarks478"] = table["landmarks478"] + 1
+        table["landmark_score"][:2] = 0.5
+        np.savez(better / f"labels_{group}.npz", **table)
+    plain = read_landmark_truth(folder, split="all")
+    moved = read_landmark_truth(folder, labels=better, split="all")
+    assert (len(plain.images), len(moved.images)) == (20, 16)
+    row = plain.names.index(moved.names[0])
+    np.testing.assert_allclose(moved.points[0], plain.points[row] + 1, atol=1e-3)
+    (better / "labels_second.npz").unlink()
+    assert len(read_landmark_truth(folder, labels=better, split="all").images) == 8
+
+
+def test_portrait_rejections(tmp_path, frl):
+    folder = write_portraits(tmp_path / "portraits", count=20)
+    with pytest.raises(UsageError, match="held_out, validation, train, all"):
+        read_landmark_truth(folder, split="test")
+    with pytest.raises(UsageError, match="is for portraits"):
+        read_landmark_truth(frl[0], split="all")
+    with pytest.raises(InputError, match="labels_<set>"):
+        read_landmark_truth(frl[0], labels=tmp_path)
+    with np.load(folder / "labels_first.npz") as labels:
+        table = dict(labels) | {"landmark_score": np.zeros(10, np.float32)}
+    np.savez(folder / "labels_first.npz", **table)
+    (folder / "labels_second.npz").unlink()
+    with pytest.raises(InputError, match="no trusted portrait"):
+        read_landmark_truth(folder, split="all")
+
+
+def test_boxes_are_counted(tmp_path):
+    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+    boxes = evaluate_landmarks(truth, Offset("a", truth, blind=[0], extra=2))["boxes"]
+    assert boxes == {
+        "faces": 20,
+        "recall_percent": 95,
+        "false_positives": 38,
+        "false_per_image": 1.9,
+    }
+
+
+def test_which_box_shows_the_face(tmp_path):
+    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+    x, y, w, h = truth.boxes[0]
+    other = np.array([x + 3 * w, y, w, h])
+
+    def shown(*boxes):
+        return shows_face(np.array(boxes).reshape(-1, 4), truth, 0)
+
+    assert shown() is None
+    assert shown(other) is None
+    assert shown(other, [x, y, w, h]) == 1
+    # A box with much of the neck overlaps by less than a half, but is the nearest.
+    assert shown(other, [x - w / 4, y, 1.5 * w, 1.9 * h]) == 1
+    assert shown([x - w, y - h, 3 * w, 3 * h]) is None
+    assert shown([x + 0.4 * w, y + 0.4 * h, 0.2 * w, 0.2 * h]) is None
+
+
+def test_normalisation_by_the_box(tmp_path, frl):
+    truth = read_landmark_truth(write_portraits(tmp_path / "p", count=20), split="all")
+    detector = Offset("a", truth, 3.0)
+    eyes, box = (
+        evaluate_landmarks(truth, detector, normalise=kind)["items"] for kind in ("eyes", "box")
+    )
+    diagonal = np.linalg.norm(truth.points.max(1) - truth.points.min(1), axis=1)
+    for row in range(20):
+        assert eyes[row]["mean"] == pytest.approx(300 / truth.eye_distance[row])
+        assert box[row]["mean"] == pytest.approx(300 / diagonal[row])
+    with pytest.raises(UsageError, match="68 true points, this set has 6"):
+        evaluate_landmarks(read_landmark_truth(frl[0]), detector, normalise="box")
+    with pytest.raises(UsageError, match="eyes or box"):
+        truth.length("nose")
+
+
+def test_saved_predictions_of_folders(tmp_path):
+    truth = read_landmark_truth(write_portraits(tmp_path / "p", count=20), split="all")
+    for row, name in enumerate(truth.names):
+        file = tmp_path / "saved" / name.replace(".png", ".json")
+        write_landmarks(file, [face(truth.points[row])], image=name, width=150, height=190)
+    document = evaluate_landmarks(truth, SavedLandmarks(tmp_path / "saved"))
+    assert document["metrics"]["missing"] == 0
+    assert document["metrics"]["mean"] == pytest.approx(0, abs=0.05)
+
+
+def test_several_detectors_side_by_side(tmp_path):
+    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+    first = Offset("first", truth, 2.0)
+    second = Offset("second", truth, 1.0, blind=[4])
+    none = Offset("none", truth, blind=range(20))
+    document = compare_landmarks(truth, [first, second, none])
+    assert list(document["detectors"]) == ["first", "second", "none"]
+    assert document["detectors"]["first"] == evaluate_landmarks(truth, first)
+    assert document["detectors"]["second"] == evaluate_landmarks(truth, second)
+    difference = document["comparisons"]["second"]
+    expected = -100 / np.delete(truth.eye_distance, 4)
+    assert difference["mean_difference"] == pytest.approx(expected.mean())
+    assert difference["low"] < expected.mean() < difference["high"] < 0
+    assert (difference["against"], difference["images"]) == ("first", 19)
+    assert document["comparisons"]["none"]["mean_difference"] is None
+    json.dumps(document, allow_nan=False)
+    for wrong in ([], [first, first]):
+        with pytest.raises(UsageError, match="different detectors"):
+            compare_landmarks(truth, wrong)
+
+
+def test_only_points_that_all_have_are_compared(tmp_path):
+    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+    dense = Offset("dense", truth, 2.0)
+    five = Offset("five", truth, 2.0, five_only=True)
+    alone = evaluate_landmarks(truth, five)
+    names = ["right_eye", "left_eye", "nose_tip", "right_mouth_corner", "left_mouth_corner"]
+    assert (alone["protocol"]["set"], alone["protocol"]["points"]) == ("five", names)
+    assert list(alone["per_point"]) == names
+    assert alone["metrics"]["mean"] == pytest.approx((200 / truth.eye_distance).mean())
+    document = compare_landmarks(truth, [dense, five])
+    assert document["protocol"]["points"] == names
+    assert document["detectors"]["dense"]["per_point"] == pytest.approx(alone["per_point"])
+    assert compare_landmarks(truth, [dense])["protocol"]["set"] == "ibug68"
+
+
+def test_five_points_of_a_partial_truth(frl):
+    read = read_landmark_truth(frl[0])
+    points = {name: ibug68_to_five(p) for name, p in frl[1].items()}
+    faces = {n: [DetectedFace(np.array([9, 9, 9, 9.0]), 1.0, five=p)] for n, p in points.items()}
+    document = evaluate_landmarks(read, Known(faces))
+    assert "nose_tip" not in document["protocol"]["points"]
+    assert len(document["protocol"]["points"]) == 4
+    assert document["metrics"]["mean"] == pytest.approx(0, abs=1e-6)
+    bare = dataclasses.replace(read, points=read.points[:, :1], ibug68=(8,))
+    with pytest.raises(InputError, match="five points only"):
+        evaluate_landmarks(bare, Known(faces))

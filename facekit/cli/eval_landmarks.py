@@ -1,0 +1,158 @@
+"""``facekit eval landmarks``: points and boxes of one or several detectors against the truth."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facekit.cli import options as opt
+from facekit.cli.output import out
+
+_Report = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for the report and the curves.", metavar="DIR"),
+]
+Detectors = Annotated[
+    list[opt.LandmarkSource] | None,
+    typer.Option(
+        "--landmarks", help="Detector to score (default builtin); repeat to compare several."
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Portraits: better labels than those in the folder.", metavar="DIR"),
+]
+_COLUMNS = ("median", "mean", "std", "count", "missing")
+
+
+class Split(StrEnum):
+    """Which persons of the portraits."""
+
+    HELD_OUT = "held_out"
+    VALIDATION = "validation"
+    TRAIN = "train"
+    ALL = "all"
+
+
+class Normalise(StrEnum):
+    """What an error is divided by."""
+
+    EYES = "eyes"
+    BOX = "box"
+
+
+Persons = Annotated[
+    Split | None,
+    typer.Option(help="Portraits: which persons; held_out (the default) were never trained on."),
+]
+
+
+def landmarks(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Images with known points: landmarks.npz, labels_<set>.npz, truth/, or files "
+            "beside them.",
+            metavar="DIR",
+        ),
+    ],
+    sources: Detectors = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Score what 'facekit landmarks -o' wrote.", metavar="DIR"),
+    ] = None,
+    labels: Labels = None,
+    split: Persons = None,
+    normalise: Annotated[
+        Normalise,
+        typer.Option(help="Errors over the outer-eye distance, or the box's diagonal (profiles)."),
+    ] = Normalise.EYES,
+    output: _Report = None,
+    allow_download: opt.AllowDownload = False,
+    as_json: opt.Json = False,
+) -> int:
+    """Score landmarks against known points, in percent of the outer-eye distance.
+
+    An image without a face counts as a miss and as a failure (over 10 %). Several detectors are
+    compared on the points that all of them have, with an interval for each difference.
+
+    Example: facekit eval landmarks validation_faces --landmarks builtin --landmarks mediapipe
+    """
+    from facekit.evaluate.landmark_report import write_landmark_report
+    from facekit.evaluate.landmarks import (
+        SavedLandmarks,
+        compare_landmarks,
+        evaluate_landmarks,
+        read_landmark_truth,
+    )
+
+    start = time.monotonic()
+    truth = read_landmark_truth(folder, labels=labels, split=None if split is None else split.value)
+    detectors = open_detectors(sources, allow_download, default=predictions is None)
+    if predictions is not None:
+        detectors.append(SavedLandmarks(predictions))
+    chosen = {"normalise": normalise.value}
+    with out.progress("landmarks") as progress:
+        if len(detectors) == 1:
+            document = evaluate_landmarks(truth, detectors[0], **chosen, progress=progress)
+            documents = {detectors[0].name: document}
+        else:
+            document = compare_landmarks(truth, detectors, **chosen, progress=progress)
+            documents = document["detectors"]
+    for name, one in documents.items():
+        said = "" if len(documents) == 1 else f"{name}: "
+        for item in one["items"]:
+            if item["missing"]:
+                out.warn(f"{said}{item['image']}: {item['error']}")
+    if output is not None:
+        write_landmark_report(output, document)
+    if as_json:
+        out.json(document)
+    else:
+        headers = ["%", *_COLUMNS, "failures %", "auc", "recall %", "false/image"]
+        out.table(headers, [_row(name, one) for name, one in documents.items()])
+    protocol = document["protocol"]
+    out.info(f"{protocol['unit']}, {len(protocol['points'])} points of {protocol['set']}")
+    for name, difference in document.get("comparisons", {}).items():
+        out.info(_sentence(name, difference))
+    missing = sum(one["metrics"]["missing"] for one in documents.values())
+    counted = f"{len(truth.images)} images" + (f", {missing} missing" if missing else "")
+    where = f" -> {output}" if output is not None else ""
+    out.info(f"{counted} in {time.monotonic() - start:.1f} s{where}")
+    return 5 if missing else 0
+
+
+def open_detectors(
+    sources: list[opt.LandmarkSource] | None, allow_download: bool, *, default: bool = True
+) -> list[Any]:
+    """Open the detectors named, each once, or the default one."""
+    from facekit.detect import open_detector
+
+    names = [source.value for source in sources or ([opt.LandmarkSource.BUILTIN] * default)]
+    return [open_detector(n, allow_download=allow_download) for n in dict.fromkeys(names)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``facekit eval``."""
+    app.command("landmarks")(landmarks)
+
+
+def _row(name: str, document: dict[str, Any]) -> list[object]:
+    metrics, boxes = document["metrics"], document["boxes"]
+    cells = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
+    cells += [boxes["recall_percent"], boxes["false_per_image"]]
+    return [name, *("-" if cell is None else cell for cell in cells)]
+
+
+def _sentence(name: str, difference: dict[str, Any]) -> str:
+    against = difference["against"]
+    if not difference["images"]:
+        return f"{name} against {against}: no image was found by both"
+    return (
+        f"{name} against {against}: {difference['mean_difference']:+.3f} "
+        f"[{difference['low']:+.3f}, {difference['high']:+.3f}] on {difference['images']} images"
+    )

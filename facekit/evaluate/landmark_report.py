@@ -1,0 +1,59 @@
+"""The files of a landmark evaluation: its document, and the cumulative errors of every detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekit.evaluate.pictures import draw_curves
+from facekit.evaluate.reports import write_report
+from facekit.io.atomic import write_text
+from facekit.metrics.distances import cumulative_curve
+
+# Right end of the curves: the error from which an image is a failure.
+LIMIT_PERCENT = 10.0
+
+
+def write_landmark_report(folder: Path, document: dict[str, Any]) -> list[Path]:
+    """Write ``report.json``, ``curve.csv`` and ``curve.png``.
+
+    The curves are the percentage of all images whose error is at or below the x axis' value; a
+    missed image never counts.
+
+    Args:
+        folder: made when it is not there.
+        document: of ``evaluate_landmarks`` or ``compare_landmarks``.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    documents = document.get("detectors", {"error": document})
+    errors = {name: _errors(one) for name, one in documents.items()}
+    marks = np.linspace(0, LIMIT_PERCENT, 201)
+    columns = [cumulative_curve(values, marks).percent for values in errors.values()]
+    rows = [
+        ",".join([f"{mark:.2f}", *(f"{column[k]:.4f}" for column in columns)])
+        for k, mark in enumerate(marks)
+    ]
+    names = list(errors) if "detectors" in document else ["percent"]
+    written = write_report(folder, document)
+    text = "\n".join([",".join(["error_percent", *names]), *rows, ""])
+    written.append(write_text(folder / "curve.csv", text))
+    written.append(
+        draw_curves(
+            folder / "curve.png",
+            errors,
+            limit=LIMIT_PERCENT,
+            xlabel=f"error of an image, {document['protocol']['unit']}",
+            title="landmarks: share of images at or below",
+        )
+    )
+    return written
+
+
+def _errors(document: dict[str, Any]) -> np.ndarray:
+    """Return every image's error; a missed image's is beyond any limit."""
+    values = [item["mean"] for item in document["items"]]
+    return np.array([np.finfo(float).max if value is None else value for value in values])

@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+from portrait_data import write_portraits
+
+from facekit.cli.main import run
+from facekit.evaluate.landmarks import read_landmark_truth
+from facekit.io.landmark_files import write_landmarks
+from facekit.types import DetectedFace
+
+
+@pytest.fixture
+def portraits(tmp_path):
+    """Portraits and predictions of them that err by one pixel."""
+    folder = write_portraits(tmp_path / "portraits", count=20)
+    truth = read_landmark_truth(folder, split="all")
+    for row, name in enumerate(truth.names):
+        points = truth.points[row] + [1.0, 0]
+        low, high = points.min(0), points.max(0)
+        face = DetectedFace(np.array([*low, *(high - low)]), 1.0, ibug68=points)
+        file = tmp_path / "saved" / name.replace(".png", ".json")
+        write_landmarks(file, [face], image=name, width=150, height=190)
+    return folder, tmp_path / "saved"
+
+
+def test_portraits_and_their_splits(portraits, capsys):
+    folder, saved = map(str, portraits)
+    arguments = ["eval", "landmarks", folder, "--predictions", saved]
+    assert run([*arguments, "--split", "all", "--normalise", "box", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["metrics"]["count"] == 20
+    assert document["boxes"]["recall_percent"] == 100
+    assert document["boxes"]["false_per_image"] == 0
+    assert "diagonal" in document["protocol"]["unit"]
+    assert run([*arguments, "--labels", folder]) == 0
+    captured = capsys.readouterr()
+    headers, row = captured.out.splitlines()
+    assert headers.split()[:3] == ["%", "median", "mean"]
+    assert row.split()[0] == "saved"
+    assert "68 points of ibug68" in captured.err
+
+
+def test_several_detectors(portraits, capsys, tmp_path):
+    folder, saved = map(str, portraits)
+    arguments = ["eval", "landmarks", folder, "--landmarks", "builtin", "--predictions", saved]
+    # The built-in detector sees no face in these drawings.
+    assert run([*arguments, "--split", "all", "--json", "-o", str(tmp_path / "out")]) == 5
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert list(document["detectors"]) == ["builtin", "saved"]
+    assert document["detectors"]["saved"]["metrics"]["count"] == 20
+    assert document["comparisons"]["saved"]["against"] == "builtin"
+    assert "builtin: first/000.png: " in captured.err
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == document
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["{folder}", "--split", "test"], 2),
+        (["{saved}", "--split", "all"], 2),
+        (["{folder}", "--labels", "{saved}"], 3),
+        (["{folder}", "--landmarks", "builtin", "--landmarks", "yunet"], 4),
+        (["{folder}", "--landmarks", "fan"], 4),
+        (["{folder}", "--normalise", "nose"], 2),
+    ],
+)
+def test_what_cannot_start(portraits, capsys, monkeypatch, arguments, code):
+    monkeypatch.delenv("FACEKIT_YUNET", raising=False)
+    folder, saved = portraits
+    filled = [a.format(folder=folder, saved=saved) for a in arguments]
+    assert run(["eval", "landmarks", *filled]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
