@@ -11,7 +11,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
-from facekit.errors import InputError
+from facekit.errors import InputError, UsageError
 
 _Predictions = Annotated[
     Path,
@@ -185,11 +185,65 @@ def realy(
     return _report(result, output, as_json, start, value="mean of the regions", limit=5.0)
 
 
+class StirlingProtocol(StrEnum):
+    """Whose rules the Stirling scans are scored by."""
+
+    FG2018 = "fg2018"
+    NOW = "now"
+
+
+def fg2018(
+    predictions: _Predictions,
+    data: _Data,
+    protocol: Annotated[
+        StirlingProtocol, typer.Option(help="The challenge's own, or NoW's.")
+    ] = StirlingProtocol.FG2018,
+    metrical: Annotated[
+        bool, typer.Option("--metrical", help="With now: hold the prediction's own scale.")
+    ] = False,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--list", help="Lines of prediction and scan.", metavar="FILE"),
+    ] = None,
+    unit: _Unit = opt.Unit.MM,
+    data_unit: _DataUnit = opt.Unit.MM,
+    model: _ModelName = "auto",
+    embedding: _Embedding = None,
+    strict: _Strict = False,
+    output: _Report = None,
+    as_json: opt.Json = False,
+) -> int:
+    """Score neutral faces against the Stirling/ESRC scans of the FG2018 challenge, in mm.
+
+    Example: facekit eval fg2018 out --data Stirling --protocol now --json
+    """
+    from facekit.evaluate.fg2018 import StirlingOptions, evaluate_stirling
+
+    start = time.monotonic()
+    if metrical and protocol != StirlingProtocol.NOW:
+        raise UsageError("--metrical needs --protocol now: the challenge fits the scale")
+    options = StirlingOptions(protocol.value, metrical)
+    inputs = _inputs(predictions, unit, data_unit, model, embedding, strict, output)
+    with out.progress("fg2018") as progress:
+        result = evaluate_stirling(
+            predictions,
+            data,
+            options,
+            inputs=inputs,
+            pairs=pairs,
+            distances=None if output is None else output / "distances",
+            progress=progress,
+        )
+    value = "3DRMSE" if options.protocol == "fg2018" else "mean distance"
+    return _report(result, output, as_json, start, value=value)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to ``facekit eval``."""
     app.command("micc")(micc)
     app.command("facewarehouse")(facewarehouse)
     app.command("realy")(realy)
+    app.command("fg2018")(fg2018)
 
 
 def _inputs(
