@@ -1,4 +1,4 @@
-"""``facekit eval landmarks``: points and boxes of one or several detectors against the truth."""
+"""``facekit eval landmarks`` and ``boxes``: one or several detectors against the truth."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
+from facekit.errors import UsageError
 
 _Report = Annotated[
     Path | None,
@@ -126,6 +127,92 @@ def landmarks(
     return 5 if missing else 0
 
 
+def boxes(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of labelled portraits or renders that collages are drawn from.",
+            metavar="[DIRS…]",
+        ),
+    ] = None,
+    sources: Detectors = None,
+    no_faces: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--no-faces",
+            help="Images without faces: a folder, 'skimage' (its faceless photographs) or 'drawn' "
+            "(textures and pieces); repeat for more.",
+            metavar="WHAT",
+        ),
+    ] = None,
+    labels: Labels = None,
+    split: Persons = None,
+    count: Annotated[int, typer.Option(min=1, help="Collages, and 'drawn' images.")] = 240,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Their side in pixels.")] = 256,
+    seed: opt.Seed = 0,
+    output: _Report = None,
+    allow_download: opt.AllowDownload = False,
+    as_json: opt.Json = False,
+) -> int:
+    """Count faces found and false positives on collages of held-out persons, and where none are.
+
+    Recall by size, yaw and roll, average precision, false positives per image; on images without
+    faces every detection is a false positive.
+
+    Example: facekit eval boxes portraits --no-faces skimage --no-faces drawn --json
+    """
+    from facekit.evaluate.boxes import compare_boxes, evaluate_boxes, open_scored
+    from facekit.evaluate.landmark_truth import read_portraits
+    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.scenes import collages, faceless_sets
+
+    start = time.monotonic()
+    if not folders and not no_faces:
+        raise UsageError("eval boxes: give folders of portraits, --no-faces, or both")
+    if not folders and (labels is not None or split is not None):
+        raise UsageError("eval boxes: --labels and --split are for folders of portraits")
+    names = [source.value for source in sources or [opt.LandmarkSource.BUILTIN]]
+    detectors = {n: open_scored(n, allow_download=allow_download) for n in dict.fromkeys(names)}
+    portraits, scenes = None, []
+    if folders:
+        persons = None if split is None else split.value
+        portraits = read_portraits(list(folders), labels=labels, split=persons)
+        scenes = list(collages(portraits, count=count, size=size, seed=seed))
+    empty = faceless_sets(no_faces or [], count=count, size=size, seed=seed, portraits=portraits)
+    said = {"count": count, "size": size, "seed": seed}
+    with out.progress("boxes") as progress:
+        if len(detectors) == 1:
+            (name, scored) = next(iter(detectors.items()))
+            document = evaluate_boxes(
+                scenes, scored, no_faces=empty, protocol=said, progress=progress
+            )
+            documents = {name: document}
+        else:
+            document = compare_boxes(
+                scenes, detectors, no_faces=empty, protocol=said, progress=progress
+            )
+            documents = document["detectors"]
+    unreadable = sorted(
+        f"{item['image']}: {item['error']}"
+        for one in next(iter(documents.values()))["no_faces"].values()
+        for item in one["items"]
+        if "error" in item
+    )
+    for line in unreadable:
+        out.warn(line)
+    if output is not None:
+        write_report(output, document)
+    if as_json:
+        out.json(document)
+    else:
+        headers = ["detector", "images", "faces", "recall %", "false", "false/image", "ap"]
+        out.table(headers, [row for n, one in documents.items() for row in _box_rows(n, one)])
+    images = len(scenes) + sum(len(one) for one in empty.values())
+    where = f" -> {output}" if output is not None else ""
+    out.info(f"{images} images in {time.monotonic() - start:.1f} s{where}")
+    return 5 if unreadable else 0
+
+
 def open_detectors(
     sources: list[opt.LandmarkSource] | None, allow_download: bool, *, default: bool = True
 ) -> list[Any]:
@@ -139,6 +226,7 @@ def open_detectors(
 def register(app: typer.Typer) -> None:
     """Add the commands to ``facekit eval``."""
     app.command("landmarks")(landmarks)
+    app.command("boxes")(boxes)
 
 
 def _row(name: str, document: dict[str, Any]) -> list[object]:
@@ -146,6 +234,20 @@ def _row(name: str, document: dict[str, Any]) -> list[object]:
     cells = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
     cells += [boxes["recall_percent"], boxes["false_per_image"]]
     return [name, *("-" if cell is None else cell for cell in cells)]
+
+
+def _box_rows(name: str, document: dict[str, Any]) -> list[list[object]]:
+    """Return a detector's rows: all collages, its groups, and each set without faces."""
+    metrics, rows = document["metrics"], []
+    if metrics["images"]:
+        false = [metrics[c] for c in ("false_positives", "false_per_image", "average_precision")]
+        rows.append([name, metrics["images"], metrics["count"], metrics["recall_percent"], *false])
+        for group, one in document["groups"].items():
+            rows.append([f"  {group}", "", one["count"], one["recall_percent"], "", "", ""])
+    for title, one in document["no_faces"].items():
+        false = [one["false_positives"], one["false_per_100_images"] / 100]
+        rows.append([f"{name}, {title}", one["images"], 0, "-", *false, "-"])
+    return [["-" if cell is None else cell for cell in row] for row in rows]
 
 
 def _sentence(name: str, difference: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from portrait_data import write_portraits
 
 from facekit.cli.main import run
 from facekit.evaluate.landmarks import read_landmark_truth
+from facekit.io.images import write_image
 from facekit.io.landmark_files import write_landmarks
 from facekit.types import DetectedFace
 
@@ -71,6 +72,53 @@ def test_what_cannot_start(portraits, capsys, monkeypatch, arguments, code):
     folder, saved = portraits
     filled = [a.format(folder=folder, saved=saved) for a in arguments]
     assert run(["eval", "landmarks", *filled]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err
+
+
+def test_boxes_of_collages_and_of_images_without_faces(portraits, capsys, tmp_path):
+    arguments = ["eval", "boxes", str(portraits[0]), "--split", "all", "--count", "3"]
+    arguments += ["--size", "96", "--no-faces", "drawn"]
+    assert run([*arguments, "--json", "-o", str(tmp_path / "out")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["metrics"]["images"] == document["no_faces"]["drawn"]["images"] == 3
+    assert document["protocol"]["size"] == 96
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == document
+    assert run(arguments) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0].split()[:3] == ["detector", "images", "faces"]
+    assert lines[1].split()[:2] == ["builtin", "3"]
+    assert lines[-1].startswith("builtin, drawn")
+    assert "6 images in" in captured.err
+
+
+def test_boxes_of_a_folder_with_a_broken_image(tmp_path, capsys):
+    write_image(tmp_path / "empty" / "a.png", np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "empty" / "b.png").write_bytes(b"none")
+    assert run(["eval", "boxes", "--no-faces", str(tmp_path / "empty")]) == 5
+    captured = capsys.readouterr()
+    assert "b.png: " in captured.err
+    assert captured.out.splitlines()[1].split()[-4:-1] == ["-", "0", "0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["--no-faces", "skimage", "--split", "all"], 2),
+        (["--no-faces", "{saved}/none"], 3),
+        (["{saved}"], 3),
+        (["{folder}", "--landmarks", "files"], 2),
+        (["{folder}", "--landmarks", "yunet"], 4),
+    ],
+)
+def test_boxes_that_cannot_start(portraits, capsys, monkeypatch, arguments, code):
+    monkeypatch.delenv("FACEKIT_YUNET", raising=False)
+    folder, saved = portraits
+    filled = [a.format(folder=folder, saved=saved) for a in arguments]
+    assert run(["eval", "boxes", *filled]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err

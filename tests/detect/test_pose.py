@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from facekit.detect.landmark_sets import FLIP68
-from facekit.detect.pose import MEAN68, NORMALS68, estimate_pose, visible_points
+from facekit.detect.landmark_sets import FLIP68, ibug68_to_five
+from facekit.detect.pose import (
+    MEAN68,
+    NORMALS68,
+    estimate_pose,
+    estimate_pose_of_five,
+    visible_points,
+)
 from facekit.errors import InputError
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 
@@ -20,6 +26,14 @@ def test_pose_of_the_mean_shape_is_exact(angles):
     assert np.allclose((pose.yaw_deg, pose.pitch_deg, pose.roll_deg), angles, atol=1e-3)
     assert np.isclose(pose.scale, 2.5, rtol=1e-5)
     assert np.isclose(np.linalg.det(pose.rotation), 1)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (30, 0, 0), (-45, 20, 10), (60, 5, -40)])
+def test_pose_of_five_points_of_the_mean_shape_is_exact(angles):
+    image = 0.2 * (ibug68_to_five(MEAN68) @ view(*angles).T)[:, :2] + [30, 20]
+    pose = estimate_pose_of_five(image)
+    assert np.allclose((pose.yaw_deg, pose.pitch_deg, pose.roll_deg), angles, atol=0.5)
+    assert np.isclose(pose.scale, 0.2, rtol=1e-2)
 
 
 def test_pose_of_noisy_points_is_near():
@@ -58,6 +72,10 @@ def test_visibility():
 def test_rejections():
     with pytest.raises(InputError, match="one line"):
         estimate_pose(np.column_stack([np.arange(68.0), np.arange(68.0)]))
+    with pytest.raises(InputError, match="five points: all points lie on one line"):
+        estimate_pose_of_five(np.column_stack([np.arange(5.0), np.zeros(5)]))
+    with pytest.raises(InputError, match="five points"):
+        estimate_pose_of_five(np.zeros((4, 2)))
     with pytest.raises(InputError, match="one line"):
         estimate_pose(np.ones((68, 2)))
     with pytest.raises(InputError, match="ibug68"):
