@@ -8,6 +8,7 @@ from facekit.cli import (
     basis,
     doctor,
     eval,
+    eval_dense,
     eval_landmarks,
     eval_scans,
     fit,
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(basis.app, name="basis")
     eval_landmarks.register(eval.app)
     eval_scans.register(eval.app)
+    eval_dense.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

@@ -1,4 +1,4 @@
-"""``facekit eval``: benchmarks of shape against scans, dense truth and volumes."""
+"""``facekit eval``: benchmarks of shape against scans."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from facekit.cli import options as opt
 from facekit.cli.output import out
 from facekit.errors import InputError, UsageError
 
-_Predictions = Annotated[
+Predictions = Annotated[
     Path,
     typer.Argument(
         help="Folder of meshes (.obj, .ply, .npz), or results of fit.", metavar="PREDICTIONS"
     ),
 ]
-_Data = Annotated[Path, typer.Option(help="Folder of the benchmark's scans.", metavar="DIR")]
-_Unit = Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")]
-_DataUnit = Annotated[opt.Unit, typer.Option(help="Unit of the scans.")]
+ScanData = Annotated[Path, typer.Option(help="Folder of the benchmark's scans.", metavar="DIR")]
+PredictionUnit = Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")]
+DataUnit = Annotated[opt.Unit, typer.Option(help="Unit of the scans.")]
 _Embedding = Annotated[
     Path | None,
     typer.Option(
@@ -35,10 +35,10 @@ _ModelName = Annotated[
         help="Model of the predictions: landmarks and controls; auto: builtin where it fits."
     ),
 ]
-_Strict = Annotated[
+Strict = Annotated[
     bool, typer.Option("--strict", help="An item with a warning has no valid result.")
 ]
-_Report = Annotated[
+Report = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for report, curves, heat maps.", metavar="DIR"),
 ]
@@ -60,16 +60,16 @@ class Preset(StrEnum):
 
 
 def micc(
-    predictions: _Predictions,
-    data: _Data,
+    predictions: Predictions,
+    data: ScanData,
     preset: Annotated[Preset, typer.Option(help="Whose way of measuring.")] = Preset.DEEP3D,
     settings: _Set = None,
-    unit: _Unit = opt.Unit.MM,
-    data_unit: _DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = opt.Unit.MM,
+    data_unit: DataUnit = opt.Unit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
-    strict: _Strict = False,
-    output: _Report = None,
+    strict: Strict = False,
+    output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
     """Score neutral faces against MICC Florence's scans, by a stated configuration, in mm.
@@ -84,29 +84,29 @@ def micc(
 
     start = time.monotonic()
     config = override(PRESETS[preset.value], settings or [])
-    inputs = _inputs(predictions, unit, data_unit, model, embedding, strict, output)
+    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
     with out.progress("micc") as progress:
         result = evaluate_micc(
             predictions, data, config, inputs=inputs, preset=preset.value, progress=progress
         )
-    return _report(result, output, as_json, start, value=f"{config.stat} of a mesh")
+    return report(result, output, as_json, start, value=f"{config.stat} of a mesh")
 
 
 def facewarehouse(
-    predictions: _Predictions,
-    data: _Data,
+    predictions: Predictions,
+    data: ScanData,
     preset: Annotated[Preset, typer.Option(help="Whose way of measuring.")] = Preset.CORRESPONDED,
     settings: _Set = None,
     mask: Annotated[
         Path | None,
         typer.Option(help="Scored vertices of the scans: indices or a mask.", metavar="FILE"),
     ] = None,
-    unit: _Unit = opt.Unit.MM,
-    data_unit: _DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = opt.Unit.MM,
+    data_unit: DataUnit = opt.Unit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
-    strict: _Strict = False,
-    output: _Report = None,
+    strict: Strict = False,
+    output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
     """Score faces with expression against FaceWarehouse's meshes, in mm.
@@ -122,7 +122,7 @@ def facewarehouse(
 
     start = time.monotonic()
     config = override(PRESETS[preset.value], settings or [])
-    inputs = _inputs(predictions, unit, data_unit, model, embedding, strict, output)
+    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
     with out.progress("facewarehouse") as progress:
         result = evaluate_facewarehouse(
             predictions,
@@ -133,12 +133,12 @@ def facewarehouse(
             mask=mask,
             progress=progress,
         )
-    return _report(result, output, as_json, start, value=f"{config.stat} of a mesh")
+    return report(result, output, as_json, start, value=f"{config.stat} of a mesh")
 
 
 def realy(
-    predictions: _Predictions,
-    data: _Data,
+    predictions: Predictions,
+    data: ScanData,
     topology: Annotated[
         str, typer.Option(help="The benchmark's name of the predictions' topology.")
     ] = "",
@@ -151,9 +151,9 @@ def realy(
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
     ] = True,
-    unit: _Unit = opt.Unit.MM,
-    strict: _Strict = False,
-    output: _Report = None,
+    unit: PredictionUnit = opt.Unit.MM,
+    strict: Strict = False,
+    output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
     """Score neutral faces against REALY's scans, region by region, in mm (version 1).
@@ -166,7 +166,7 @@ def realy(
 
     start = time.monotonic()
     dataset = open_realy(data)
-    inputs = _inputs(predictions, unit, opt.Unit.MM, model, embedding, strict, output)
+    inputs = scan_inputs(predictions, unit, opt.Unit.MM, model, embedding, strict, output)
     keys = inputs.embedding
     if keys is None:
         keys = topology_embedding(dataset, topology, inputs.model)
@@ -182,7 +182,7 @@ def realy(
             controls=controls,
             progress=progress,
         )
-    return _report(result, output, as_json, start, value="mean of the regions", limit=5.0)
+    return report(result, output, as_json, start, value="mean of the regions", limit=5.0)
 
 
 class StirlingProtocol(StrEnum):
@@ -193,8 +193,8 @@ class StirlingProtocol(StrEnum):
 
 
 def fg2018(
-    predictions: _Predictions,
-    data: _Data,
+    predictions: Predictions,
+    data: ScanData,
     protocol: Annotated[
         StirlingProtocol, typer.Option(help="The challenge's own, or NoW's.")
     ] = StirlingProtocol.FG2018,
@@ -205,12 +205,12 @@ def fg2018(
         Path | None,
         typer.Option("--list", help="Lines of prediction and scan.", metavar="FILE"),
     ] = None,
-    unit: _Unit = opt.Unit.MM,
-    data_unit: _DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = opt.Unit.MM,
+    data_unit: DataUnit = opt.Unit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
-    strict: _Strict = False,
-    output: _Report = None,
+    strict: Strict = False,
+    output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
     """Score neutral faces against the Stirling/ESRC scans of the FG2018 challenge, in mm.
@@ -223,7 +223,7 @@ def fg2018(
     if metrical and protocol != StirlingProtocol.NOW:
         raise UsageError("--metrical needs --protocol now: the challenge fits the scale")
     options = StirlingOptions(protocol.value, metrical)
-    inputs = _inputs(predictions, unit, data_unit, model, embedding, strict, output)
+    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
     with out.progress("fg2018") as progress:
         result = evaluate_stirling(
             predictions,
@@ -235,7 +235,7 @@ def fg2018(
             progress=progress,
         )
     value = "3DRMSE" if options.protocol == "fg2018" else "mean distance"
-    return _report(result, output, as_json, start, value=value)
+    return report(result, output, as_json, start, value=value)
 
 
 def register(app: typer.Typer) -> None:
@@ -246,7 +246,7 @@ def register(app: typer.Typer) -> None:
     app.command("fg2018")(fg2018)
 
 
-def _inputs(
+def scan_inputs(
     predictions: Path,
     unit: opt.Unit,
     data_unit: opt.Unit,
@@ -274,7 +274,7 @@ def _inputs(
     )
 
 
-def _report(
+def report(
     result: Any,
     output: Path | None,
     as_json: bool,

@@ -15,7 +15,7 @@ from facekit.evaluate.now import SCHEMA
 from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.reports import write_report
 from facekit.io.atomic import write_text
-from facekit.metrics.distances import summarise
+from facekit.metrics.distances import cumulative_curve, summarise
 
 MAIN = "prediction"
 
@@ -121,7 +121,7 @@ def write_scan_report(
         folder: made when it is not there.
         evaluation: of a benchmark.
         limit: right end of the curves' x axis, in ``unit``.
-        unit: of the values.
+        unit: of the values, ``mm`` or ``%``.
         value: what an item's value is called.
 
     Raises:
@@ -130,7 +130,13 @@ def write_scan_report(
     everything = {MAIN: evaluation.items, **evaluation.controls}
     distances = {name: _pooled(items) for name, items in everything.items()}
     own = [i.distances for i in evaluation.items if i.distances is not None]
-    written = write_report(folder, evaluation.document, distances=own or None)
+    lengths = own if own and unit == "mm" else None
+    written = write_report(folder, evaluation.document, distances=lengths)
+    if own and unit != "mm":
+        curve = cumulative_curve(distances[MAIN], np.linspace(0, limit, 401))
+        rows = [f"{e:.4f},{p:.4f}" for e, p in zip(curve.error, curve.percent, strict=True)]
+        text = "\n".join(["error_percent,percent", *rows, ""])
+        written.append(write_text(folder / "curve.csv", text))
     written.append(write_text(folder / "items.csv", items_csv(evaluation.items)))
     name = str(evaluation.document["protocol"].get("name", ""))
     if len(distances[MAIN]):
