@@ -72,6 +72,9 @@ def landmarks(
         Normalise,
         typer.Option(help="Errors over the outer-eye distance, or the box's diagonal (profiles)."),
     ] = Normalise.EYES,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Also print rows by yaw, size and skin tone.")
+    ] = False,
     output: _Report = None,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
@@ -115,7 +118,8 @@ def landmarks(
         out.json(document)
     else:
         headers = ["%", *_COLUMNS, "failures %", "auc", "recall %", "false/image"]
-        out.table(headers, [_row(name, one) for name, one in documents.items()])
+        rows = [row for name, one in documents.items() for row in _rows(name, one, groups)]
+        out.table(headers, rows)
     protocol = document["protocol"]
     out.info(f"{protocol['unit']}, {len(protocol['points'])} points of {protocol['set']}")
     for name, difference in document.get("comparisons", {}).items():
@@ -229,11 +233,17 @@ def register(app: typer.Typer) -> None:
     app.command("boxes")(boxes)
 
 
-def _row(name: str, document: dict[str, Any]) -> list[object]:
-    metrics, boxes = document["metrics"], document["boxes"]
-    cells = [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
-    cells += [boxes["recall_percent"], boxes["false_per_image"]]
-    return [name, *("-" if cell is None else cell for cell in cells)]
+def _rows(name: str, document: dict[str, Any], groups: bool) -> list[list[object]]:
+    """Return a detector's row, and one for each group when asked."""
+
+    def cells(metrics: dict[str, Any]) -> list[object]:
+        return [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
+
+    boxes = document["boxes"]
+    rows = [[name, *cells(document["metrics"]), boxes["recall_percent"], boxes["false_per_image"]]]
+    if groups:
+        rows += [[f"  {g}", *cells(one), "", ""] for g, one in document["groups"].items()]
+    return [["-" if cell is None else cell for cell in row] for row in rows]
 
 
 def _box_rows(name: str, document: dict[str, Any]) -> list[list[object]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from facekit.detect import Detector
 from facekit.errors import FacekitError, InputError, ItemError, UsageError
+from facekit.evaluate.landmark_groups import FaceFacts, face_facts, face_groups, face_tone
 from facekit.evaluate.landmark_points import ComparedPoints, common_points
 from facekit.evaluate.landmark_truth import LandmarkTruth, read_landmark_truth
 from facekit.io.images import read_image
@@ -67,6 +68,9 @@ def evaluate_landmarks(
     with the true points' box, or when it is the nearest, the true points' centre lies in it, and
     its longer side is within a factor of 2: detectors frame a face differently. Every other
     detection is a false positive, also one of a person whose points are not known.
+
+    ``groups`` has the metrics by yaw and size of the true points, and by skin tone in the
+    photograph (``skin_tone``), as far as they are known.
 
     Args:
         truth: see ``read_landmark_truth``.
@@ -184,16 +188,17 @@ def _documents(
                 "choose a detector that looks at the picture"
             )
     length = truth.length(normalise)
-    answers = _look(truth, detectors, progress)
+    answers, facts = _look(truth, detectors, progress)
     points = common_points(truth, [[f for a in mine for f in a.faces] for mine in answers])
-    return [_document(truth, points, length, normalise, mine) for mine in answers]
+    return [_document(truth, points, length, normalise, mine, facts) for mine in answers]
 
 
 def _look(
     truth: LandmarkTruth, detectors: Sequence[Detector], progress: Progress | None
-) -> list[list[_Answer]]:
-    """Show every image to every detector; return each one's answers."""
+) -> tuple[list[list[_Answer]], FaceFacts]:
+    """Show every image to every detector; return each one's answers, and what the faces are."""
     answers: list[list[_Answer]] = [[] for _ in detectors]
+    tones = np.full(len(truth.images), np.nan)
     for row, path in enumerate(truth.images):
         try:
             image = read_image(path)
@@ -201,6 +206,7 @@ def _look(
             for mine in answers:
                 mine.append(_Answer([], str(error)))
         else:
+            tones[row] = face_tone(truth, row, image)
             for detector, mine in zip(detectors, answers, strict=True):
                 try:
                     mine.append(_Answer(detector.detect(image, path=path)))
@@ -208,7 +214,7 @@ def _look(
                     mine.append(_Answer([], str(error)))
         if progress is not None:
             progress(row + 1, len(truth.images))
-    return answers
+    return answers, face_facts(truth, tones)
 
 
 def _document(
@@ -217,6 +223,7 @@ def _document(
     length: np.ndarray,
     normalise: str,
     answers: list[_Answer],
+    facts: FaceFacts,
 ) -> dict[str, Any]:
     predicted = np.full(points.truth.shape, np.nan)
     errors: list[str | None] = []
@@ -239,12 +246,17 @@ def _document(
         },
         "metrics": _metrics(score),
         "boxes": _boxes(truth, answers),
+        "groups": {
+            name: _metrics(landmark_score(predicted[rows], points.truth[rows], length[rows]))
+            for name, rows in face_groups(facts).items()
+        },
         "per_point": {
             str(label): _number(100 * value)
             for label, value in zip(points.labels, score.per_point, strict=True)
         },
         "items": [
             {"image": truth.name(row), "missing": error is not None, "mean": _number(value)}
+            | facts.of(row)
             | ({} if error is None else {"error": error})
             for row, (value, error) in enumerate(zip(percent, errors, strict=True))
         ],

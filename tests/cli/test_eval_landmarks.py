@@ -40,6 +40,10 @@ def test_portraits_and_their_splits(portraits, capsys):
     assert headers.split()[:3] == ["%", "median", "mean"]
     assert row.split()[0] == "saved"
     assert "68 points of ibug68" in captured.err
+    assert run([*arguments, "--groups"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows[:2]] == ["%", "saved"]
+    assert any(row.startswith("  size 64-128 px") for row in rows[2:])
 
 
 def test_several_detectors(portraits, capsys, tmp_path):
