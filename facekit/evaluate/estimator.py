@@ -33,6 +33,7 @@ _CHOICES = {
 }
 # Faces of one frame are turned against each other only by noise.
 _MAX_TURN_DEG = 10.0
+_MOVING_MM = 0.01
 _SETS = {"four": "four", "five": "five", "seven": "now7"}
 
 
@@ -247,7 +248,10 @@ def score_estimator(
     if config.correspondence == "index" or (config.correspondence == "auto" and agree):
         return _corresponded(scan, prediction, crop, config, fixed_scale)
     name = config.landmarks
-    source, target = prediction.marks(name), scan.marks(name)
+    try:
+        source, target = prediction.marks(name), scan.marks(name)
+    except ItemError as error:
+        raise ItemError(f"{error}; or start from others, e.g. --set init=seven") from error
     warnings = landmark_warnings(source, target, name)
     free = config.scale != "none" and fixed_scale is None
     size = 1.0 if free or fixed_scale is None else fixed_scale
@@ -267,8 +271,11 @@ def score_estimator(
     if not len(pooled):
         raise ItemError("no point of the scan lies over the prediction")
     value = root_mean_square(pooled) if config.stat == "rmse" else float(pooled.mean())
-    if config.icp and not icp.converged:
-        warnings += (f"the alignment was still moving after {icp.iterations} iterations",)
+    # Pairs that come and go at the limits keep an alignment trembling; that changes no result.
+    if config.icp and not icp.converged and icp.change > _MOVING_MM:
+        warnings += (
+            f"the alignment was still moving by {icp.change:.2g} mm after {icp.iterations} steps",
+        )
     return EstimatorScore(value, crop, distances, icp.transform, icp, warnings)
 
 

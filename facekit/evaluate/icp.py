@@ -64,6 +64,7 @@ class IcpResult(NamedTuple):
         rmse: of the kept pairs' residuals, mm.
         iterations: steps made.
         pairs: pairs kept in the last round.
+        change: of the rmse in the last step, mm; infinite when there was none.
         converged: the tolerance was met.
     """
 
@@ -71,6 +72,7 @@ class IcpResult(NamedTuple):
     rmse: float
     iterations: int
     pairs: int
+    change: float
     converged: bool
 
 
@@ -191,9 +193,10 @@ def align_surface(
                 "landmarks, the unit and the scan the right ones?"
             )
         rmse = float(np.sqrt(np.mean(residual[rows] ** 2)))
-        if abs(previous - rmse) < chosen.tolerance_mm or iteration == chosen.iterations:
-            converged = abs(previous - rmse) < chosen.tolerance_mm
-            return IcpResult(transform, rmse, iteration, len(rows), converged)
+        change = abs(previous - rmse)
+        converged = change < chosen.tolerance_mm
+        if converged or iteration == chosen.iterations:
+            return IcpResult(transform, rmse, iteration, len(rows), change, converged)
         previous = rmse
         step = _step(pairs.closest[rows], n[rows], residual[rows], chosen.with_scale)
         transform = compose(step, transform)

@@ -318,6 +318,7 @@ def _details(scores: Sequence[EstimatorScore], files: int) -> dict[str, object]:
         "points": len(distances),
         "scale": float(np.median([score.transform.scale for score in scores])),
         "iterations": max(steps) if steps else 0,
+        "converged": all(score.icp is None or score.icp.converged for score in scores),
         "predictions": files,
     }
 
