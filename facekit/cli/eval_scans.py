@@ -16,7 +16,7 @@ from facekit.errors import InputError, UsageError
 Predictions = Annotated[
     Path,
     typer.Argument(
-        help="Folder of meshes (.obj, .ply, .npz), or results of fit.", metavar="PREDICTIONS"
+        help="Folder of meshes (obj, ply, glb, stl, npz), or results of fit.", metavar="PREDICTIONS"
     ),
 ]
 ScanData = Annotated[Path, typer.Option(help="Folder of the benchmark's scans.", metavar="DIR")]

@@ -19,13 +19,14 @@ from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.now import UNIT_MM
 from facekit.evaluate.now_alignment import procrustes
 from facekit.geometry.mesh import mesh_edges
+from facekit.io.foreign_meshes import read_glb, read_stl
 from facekit.io.meshes import read_mesh
 from facekit.io.npz import read_npz
 from facekit.io.points3d import SET_OF_COUNT, read_points3d
 from facekit.io.points3d import SUFFIXES as POINT_SUFFIXES
 from facekit.morphable.model import MorphableModel
 
-MESH_SUFFIXES = (".obj", ".ply", ".npz")
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".stl", ".npz")
 # Rows of iBUG's 68 points whose mean is each point of a smaller set.
 FROM_IBUG68: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "now7": ((36,), (39,), (42,), (45,), (33,), (48,), (54,)),
@@ -84,7 +85,8 @@ def read_scan(path: Path, *, unit: str = "mm", points: Path | None = None) -> Fa
     """Read a scan and the landmarks beside it.
 
     Args:
-        path: ``.obj``, ``.ply``, or ``.npz`` with ``vertices`` and ``faces``.
+        path: ``.obj``, ``.ply``, ``.stl``, ``.glb`` (metres, as glTF demands), or ``.npz`` with
+            ``vertices`` and ``faces``.
         unit: of the file.
         points: the landmark file; None looks for ``STEM.*`` beside the scan, then for
             ``landmarks.*`` and ``correspondences.txt`` in its folder.
@@ -269,7 +271,8 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if "vertices" not in values or "faces" not in values:
             raise ItemError(f"{path}: expected the arrays vertices and faces")
         return values["vertices"], values["faces"]
-    mesh = read_mesh(path)
+    readers = {".glb": read_glb, ".stl": read_stl}
+    mesh = readers.get(path.suffix.lower(), read_mesh)(path)
     return mesh.vertices, mesh.faces
 
 
@@ -284,6 +287,9 @@ def _read(
     try:
         vertices, faces = _load(path)
         vertices = np.asarray(vertices, np.float64)
+        if path.suffix.lower() == ".glb":
+            # glTF has one unit, and its reader gives mm: put them in the unit of what lies beside.
+            vertices = vertices / UNIT_MM[unit]
         _check(vertices, faces)
         marks = _landmarks(path, points, vertices)
         if embedding is not None:
