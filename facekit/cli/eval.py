@@ -148,8 +148,9 @@ def speed(
 ) -> int:
     """Time facekit's parts on this machine, interleaved, with set numbers of threads.
 
-    Keys: detect.1t, landmarks.1t, lm68.1t, fit.default, rasterise.224.1t, now.scan, help.import,
-    and on request fit.cold. 1t is one thread.
+    Keys: detect.1t, detect.640.1t, landmarks.1t, landmarks.pass.1t, lm68.1t, fit.default,
+    rasterise.224.1t, now.scan, help.import, and on request fit.cold. 1t is one thread. Where
+    FACEKIT_YUNET and FACEKIT_MEDIAPIPE_TASK name files also peer.yunet and peer.mediapipe.
 
     Example: facekit eval speed --what rasterise --what lm68 --json
     """
@@ -170,8 +171,12 @@ def speed(
     if as_json:
         out.json(document)
     else:
-        columns = ("median_ms", "p95_ms", "threads", "batch", "what")
-        out.table(["key", *columns], [[k, *(v[c] for c in columns)] for k, v in metrics.items()])
+        columns = ("median_ms", "p95_ms", "threads", "batch")
+        rows = [
+            [key, *(row[c] for c in columns), _times_ours(row), row["what"]]
+            for key, row in metrics.items()
+        ]
+        out.table(["key", *columns, "peer", "what"], rows)
     machine = document["machine"]
     out.info(
         f"{machine['processor']}, {machine['usable_cores']} cores, load {machine['load_1min']}"
@@ -179,6 +184,13 @@ def speed(
     where = f" -> {output}" if output is not None else ""
     out.info(f"{len(metrics)} timings in {time.monotonic() - start:.1f} s{where}")
     return 5 if document["unavailable"] else 0
+
+
+def _times_ours(row: dict[str, Any]) -> str:
+    """Say how a peer's time compares with that of facekit's own case."""
+    if "peer_of" not in row:
+        return ""
+    return "peer" if row["ratio"] is None else f"{row['ratio']:.2f} x {row['peer_of']}"
 
 
 def _truth_rows(document: dict[str, Any]) -> list[list[object]]:

@@ -26,6 +26,7 @@ from facekit.geometry.crop import box_crop, points_crop, warp
 from facekit.types import DetectedFace
 
 VARIABLE = "FACEKIT_MEDIAPIPE_TASK"
+LANDMARK_NETWORK, BOX_NETWORK = "face_landmarks_detector.tflite", "face_detector.tflite"
 # The network's input: side in pixels, and the square's side over the face box's.
 SIZE, MARGIN = 192, 1.5
 # Below this presence the crop shows no face.
@@ -63,7 +64,7 @@ class MediaPipeDetector:
 
     def __init__(self, task: Path | None = None, *, boxes: Detector | None = None) -> None:
         path = task_path() if task is None else Path(task)
-        content = _landmark_network(path)
+        content = _network(path, LANDMARK_NETWORK)
         self._sha256 = hashlib.sha256(content).hexdigest()
         self._interpreter = _open_interpreter(content, path)
         self._input = self._interpreter.get_input_details()[0]["index"]
@@ -127,16 +128,30 @@ class NoBoxes:
         return []
 
 
-def _landmark_network(path: Path) -> bytes:
+def open_network(name: str, task: Path | None = None) -> Any:
+    """Return LiteRT's interpreter of one network in the task, its tensors allocated, one thread.
+
+    Args:
+        name: ``LANDMARK_NETWORK`` or ``BOX_NETWORK``.
+        task: the ``.task`` file; None takes FACEKIT_MEDIAPIPE_TASK.
+
+    Raises:
+        MissingDependencyError: the package or the file is missing.
+        InputError: the file has no such network.
+    """
+    path = task_path() if task is None else Path(task)
+    return _open_interpreter(_network(path, name), path)
+
+
+def _network(path: Path, name: str) -> bytes:
     if not path.is_file():
         raise MissingDependencyError(f"{path}: there is no MediaPipe task file")
     try:
         with zipfile.ZipFile(path) as task:
-            return task.read("face_landmarks_detector.tflite")
+            return task.read(name)
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(
-            f"{path}: expected MediaPipe's face_landmarker.task (a zip with "
-            f"face_landmarks_detector.tflite): {error}"
+            f"{path}: expected MediaPipe's face_landmarker.task (a zip with {name}): {error}"
         ) from error
 
 
@@ -151,5 +166,5 @@ def _open_interpreter(content: bytes, path: Path) -> Any:
         interpreter = Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: LiteRT cannot run its landmark network ({error})") from error
+        raise InputError(f"{path}: LiteRT cannot run its network ({error})") from error
     return interpreter

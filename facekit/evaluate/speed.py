@@ -10,12 +10,14 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from facekit import threads
@@ -42,7 +44,8 @@ class SpeedCase:
             millisecond, whose timing the clock and the caches would blur.
         rounds: at most so many rounds; None follows the run's.
         warm_up: unmeasured calls before the first round; 0 for work that is cold on purpose.
-        on_request: left out unless named, because it is slow.
+        on_request: left out unless named, because it is slow or needs what is not there.
+        peer_of: of another project's code: the key of facekit's own case that does the same.
     """
 
     key: str
@@ -54,10 +57,13 @@ class SpeedCase:
     rounds: int | None = None
     warm_up: int = 2
     on_request: bool = False
+    peer_of: str = ""
 
 
 def select_cases(cases: Sequence[SpeedCase], wanted: Sequence[str]) -> list[SpeedCase]:
-    """Return the cases named (a key, or the part before a dot), or all but the slow ones.
+    """Return the cases named (a key, or the part before a dot), or all but those on request.
+
+    A peer brings the case it is compared with.
 
     Raises:
         UsageError: a name that is no case.
@@ -70,7 +76,9 @@ def select_cases(cases: Sequence[SpeedCase], wanted: Sequence[str]) -> list[Spee
         if not found:
             known = ", ".join(case.key for case in cases)
             raise UsageError(f"speed: expected some of {known}, got {name!r}")
-        chosen += [case for case in found if case not in chosen]
+        wanted_too = {case.peer_of for case in found}
+        found += [case for case in cases if case.key in wanted_too]
+        chosen += [case for case in dict.fromkeys(found) if case not in chosen]
     return chosen
 
 
@@ -83,6 +91,9 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Run the cases in turn; return the JSON document.
+
+    A peer's ``ratio`` is its median over that of the case it is compared with, in the same run:
+    above 1, facekit's own takes less time.
 
     Args:
         cases: what to run.
@@ -101,7 +112,7 @@ def measure(
     ready: list[tuple[SpeedCase, Work]] = []
     unavailable: dict[str, str] = {}
     for case in cases:
-        with threads.limit_threads(case.threads or None):
+        with _limited(case.threads):
             try:
                 work = case.prepare()
             except FacekitError as error:
@@ -117,16 +128,22 @@ def measure(
         for case, work in ready:
             if case.rounds is not None and number >= case.rounds:
                 continue
-            with threads.limit_threads(case.threads or None):
+            with _limited(case.threads):
                 start = clock()
                 for _ in range(case.calls):
                     work()
                 samples[case.key].append((clock() - start) / case.calls)
         if progress is not None:
             progress(number + 1, rounds)
+    metrics = {case.key: _summary(case, samples[case.key]) for case, _ in ready}
+    for case, _ in ready:
+        if case.peer_of:
+            ours = metrics.get(case.peer_of)
+            ratio = None if ours is None else metrics[case.key]["median_ms"] / ours["median_ms"]
+            metrics[case.key] |= {"peer_of": case.peer_of, "ratio": ratio}
     return {
         "schema": SCHEMA,
-        "metrics": {case.key: _summary(case, samples[case.key]) for case, _ in ready},
+        "metrics": metrics,
         "unavailable": unavailable,
         "machine": describe_machine(),
     }
@@ -144,6 +161,18 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+@contextmanager
+def _limited(count: int) -> Iterator[None]:
+    """Fix the threads of facekit and of OpenCV; 0 takes what the machine has."""
+    before = cv2.getNumThreads()
+    with threads.limit_threads(count or None):
+        cv2.setNumThreads(threads.num_threads())
+        try:
+            yield
+        finally:
+            cv2.setNumThreads(before)
 
 
 def _summary(case: SpeedCase, seconds: Sequence[float]) -> dict[str, Any]:

@@ -6,24 +6,26 @@ import os
 import subprocess
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from facekit.detect.builtin import BuiltinDetector
 from facekit.detect.faces import dense_crop
+from facekit.detect.session import open_asset
 from facekit.errors import ItemError
 from facekit.evaluate.heads import model_prediction
 from facekit.evaluate.now import NowPrediction, score_scan
+from facekit.evaluate.photographs import photograph
 from facekit.evaluate.speed import SpeedCase, Work
+from facekit.evaluate.speed_peers import peer_cases
 from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.photo import FaceFitter
 from facekit.geometry.cameras import intrinsics_from_fov, project
 from facekit.geometry.mesh import loop_subdivide
 from facekit.geometry.rotations import HEAD_TO_CAMERA
-from facekit.io.images import write_image
+from facekit.io.images import resize, write_image
 from facekit.morphable.builtin import load_builtin
 from facekit.morphable.model import MorphableModel
 from facekit.render.rasterise import Workspace, rasterise
@@ -40,7 +42,14 @@ def default_cases() -> list[SpeedCase]:
         SpeedCase(
             "detect.1t", "boxes and five points in one 512 x 512 photograph", _detect, calls=2
         ),
+        SpeedCase(
+            "detect.640.1t", "boxes and five points in one 640 x 640 photograph", _detect_640
+        ),
         SpeedCase("landmarks.1t", "478 points of one face, two passes", _landmarks, calls=5),
+        SpeedCase(
+            "landmarks.pass.1t", "the landmark network alone, one crop", _landmark_pass, calls=20
+        ),
+        *peer_cases(),
         SpeedCase("lm68.1t", "the landmark fit of one face to 68 points", _landmark_fit, calls=5),
         SpeedCase(
             "fit.default",
@@ -99,12 +108,24 @@ def synthetic_scan(
 
 
 def _detect() -> Work:
-    detector, image = BuiltinDetector(), _photograph()
+    detector, image = BuiltinDetector(), photograph()
     return lambda: detector.boxes(image)
 
 
+def _detect_640() -> Work:
+    detector, image = BuiltinDetector(), photograph(640)
+    return lambda: detector.boxes(image)
+
+
+def _landmark_pass() -> Work:
+    network = open_asset("landmarks")
+    size = int(network.metadata.get("facekit.size", "128"))
+    crop = resize(photograph(), size / 512)[None]
+    return lambda: network(image=crop)
+
+
 def _landmarks() -> Work:
-    detector, image = BuiltinDetector(), _photograph()
+    detector, image = BuiltinDetector(), photograph()
     crop = dense_crop(_dense_points(detector, image), size=128)
 
     def work() -> None:
@@ -129,7 +150,7 @@ def _landmark_fit() -> Work:
 
 
 def _fit() -> Work:
-    detector, image = BuiltinDetector(), _photograph()
+    detector, image = BuiltinDetector(), photograph()
     fitter = FaceFitter(load_builtin(), LandmarkFitConfig())
 
     def work() -> None:
@@ -160,7 +181,7 @@ def _fit_cold() -> Work:
     def work() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            write_image(folder / "photo.png", _photograph())
+            write_image(folder / "photo.png", photograph())
             arguments = ["fit", str(folder / "photo.png"), "-o", str(folder / "out")]
             _run(
                 [sys.executable, "-m", "facekit", *arguments],
@@ -177,14 +198,6 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise ItemError(f"speed: {' '.join(command[1:4])} ended with {done.returncode}: {last[0]}")
-
-
-@cache
-def _photograph() -> np.ndarray:
-    """The public-domain portrait that scikit-image ships, 512 x 512."""
-    from skimage import data
-
-    return np.ascontiguousarray(data.astronaut())
 
 
 def _dense_points(detector: BuiltinDetector, image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 import json
 
+import cv2
 import pytest
 
 from facekit import threads
@@ -96,6 +97,31 @@ def test_selection():
         select_cases(cases, ["fi"])
     with pytest.raises(UsageError, match="at least 1 round"):
         measure(cases, rounds=0)
+
+
+def test_a_peer_is_compared_in_the_same_run():
+    clock = Clock()
+    ours = case("ours", clock, [0.002])
+    peer = case("peer.other", clock, [0.005], peer_of="ours")
+    chosen = select_cases([ours, peer], ["peer"])
+    assert [c.key for c in chosen] == ["peer.other", "ours"]
+    metrics = measure(chosen, rounds=2, clock=clock)["metrics"]
+    assert metrics["peer.other"]["ratio"] == pytest.approx(2.5)
+    assert metrics["peer.other"]["peer_of"] == "ours"
+    assert "ratio" not in metrics["ours"]
+    assert measure([peer], rounds=1, clock=clock)["metrics"]["peer.other"]["ratio"] is None
+
+
+def test_opencv_has_the_cases_threads_too():
+    seen = []
+
+    def prepare():
+        return lambda: seen.append(cv2.getNumThreads())
+
+    before = cv2.getNumThreads()
+    measure([SpeedCase("a", "", prepare, warm_up=1)], rounds=1)
+    assert seen == [1, 1]
+    assert cv2.getNumThreads() == before
 
 
 def test_progress_and_machine():

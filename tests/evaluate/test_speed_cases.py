@@ -2,20 +2,51 @@ import numpy as np
 import pytest
 from toy import toy_model
 
+from facekit.errors import MissingDependencyError
 from facekit.evaluate.now import crop_scan, score_scan
 from facekit.evaluate.speed import measure, select_cases
 from facekit.evaluate.speed_cases import default_cases, synthetic_scan
 
+PEERS = {"peer.yunet.640.1t", "peer.mediapipe.detect.1t", "peer.mediapipe.landmarks.1t"}
 
-def test_keys_are_the_documented_ones():
+
+def test_keys_are_the_documented_ones(monkeypatch):
+    for variable in ("FACEKIT_YUNET", "FACEKIT_MEDIAPIPE_TASK"):
+        monkeypatch.delenv(variable, raising=False)
     cases = default_cases()
     keys = [case.key for case in cases]
     assert len(set(keys)) == len(keys)
     assert {"detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t"} < set(keys)
     assert {"now.scan", "help.import", "fit.cold"} < set(keys)
+    assert {"detect.640.1t", "landmarks.pass.1t"} < set(keys)
     for case in cases:
         assert case.threads == (1 if case.key.endswith(".1t") or case.key == "help.import" else 0)
-        assert case.on_request == (case.key == "fit.cold")
+        assert case.on_request == (case.key == "fit.cold" or case.key in PEERS)
+        assert (case.key in PEERS) == bool(case.peer_of)
+        assert case.peer_of in ("", *keys)
+
+
+def test_peers_run_where_their_files_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACEKIT_YUNET", str(tmp_path / "none.onnx"))
+    monkeypatch.delenv("FACEKIT_MEDIAPIPE_TASK", raising=False)
+    default = {case.key for case in select_cases(default_cases(), [])}
+    assert default & PEERS == {"peer.yunet.640.1t"}
+    with pytest.raises(MissingDependencyError, match="FACEKIT_YUNET names no file"):
+        measure(select_cases(default_cases(), ["peer.yunet"]), rounds=1, strict=True)
+    with pytest.raises(MissingDependencyError, match="FACEKIT_MEDIAPIPE_TASK"):
+        measure(select_cases(default_cases(), ["peer.mediapipe"]), rounds=1, strict=True)
+
+
+def test_peers_of_the_development_data(monkeypatch, data_folder):
+    pytest.importorskip("ai_edge_litert")
+    teachers = data_folder / "teachers"
+    monkeypatch.setenv("FACEKIT_YUNET", str(teachers / "yunet_n_dynamic.onnx"))
+    task = teachers / "face_landmarker_v2_with_blendshapes.task"
+    monkeypatch.setenv("FACEKIT_MEDIAPIPE_TASK", str(task))
+    metrics = measure(select_cases(default_cases(), ["peer"]), rounds=1, strict=True)["metrics"]
+    assert set(metrics) == PEERS | {"detect.1t", "detect.640.1t", "landmarks.pass.1t"}
+    for key in PEERS:
+        assert metrics[key]["ratio"] > 0
 
 
 def test_the_scan_has_as_many_cropped_points_as_it_says():
@@ -28,7 +59,17 @@ def test_the_scan_has_as_many_cropped_points_as_it_says():
 
 
 @pytest.mark.parametrize(
-    "key", ["detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t", "now.scan"]
+    "key",
+    [
+        "detect.1t",
+        "detect.640.1t",
+        "landmarks.1t",
+        "landmarks.pass.1t",
+        "lm68.1t",
+        "fit.default",
+        "rasterise.224.1t",
+        "now.scan",
+    ],
 )
 def test_cases_of_the_built_in_model_and_networks_run(key):
     cases = select_cases(default_cases(), [key])
