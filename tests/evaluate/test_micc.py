@@ -193,6 +193,33 @@ def test_command_prints_its_configuration_and_counts(folders, capsys):
     assert "1 unmatched" in captured.err
 
 
+def test_command_names_bad_input_and_scores_the_rest(folders, capsys):
+    predictions, data = folders
+    (predictions / "subject_1/indoor/b.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
+    swapped = egg(1.02).landmarks["five"][[1, 0, 2, 4, 3]]
+    np.save(predictions / "subject_02/indoor/a.npy", swapped)
+    arguments = ["eval", "micc", str(predictions), "--data", str(data), "--set", "icp=false"]
+    arguments += ["--set", "icp_max_angle_deg=180", "--set", "icp_max_distance_mm=500"]
+    assert run([*arguments, "--json"]) == 5
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["metrics"]["count"] == 2
+    assert "b.obj: the mesh is empty" in captured.err
+    assert "subject_02/indoor/a: its five landmarks fit the scan's only as a mirror" in captured.err
+    assert run([*arguments, "--strict", "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["metrics"]["count"] == 1
+
+
+def test_known_models():
+    from facekit.evaluate.scan_controls import known_model
+
+    assert known_model("none", []) is None
+    assert known_model("auto", []) is None
+    assert known_model("builtin", []).name == "builtin"
+    with pytest.raises(InputError):
+        known_model("nothing.npz", [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
