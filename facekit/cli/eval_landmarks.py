@@ -75,6 +75,12 @@ def landmarks(
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print rows by yaw, size and skin tone.")
     ] = False,
+    jitter: Annotated[
+        bool,
+        typer.Option(
+            "--jitter", help="Also how far points move on a still 128-px face under noise."
+        ),
+    ] = False,
     output: _Report = None,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
@@ -86,6 +92,7 @@ def landmarks(
 
     Example: facekit eval landmarks validation_faces --landmarks builtin --landmarks mediapipe
     """
+    from facekit.evaluate.jitter import measure_jitter
     from facekit.evaluate.landmark_report import write_landmark_report
     from facekit.evaluate.landmarks import (
         SavedLandmarks,
@@ -107,6 +114,11 @@ def landmarks(
         else:
             document = compare_landmarks(truth, detectors, **chosen, progress=progress)
             documents = document["detectors"]
+    if jitter:
+        with out.progress("jitter") as progress:
+            moved = measure_jitter(truth, detectors, progress=progress)
+        for one, figures in zip(documents.values(), moved, strict=True):
+            one["jitter"] = figures
     for name, one in documents.items():
         said = "" if len(documents) == 1 else f"{name}: "
         for item in one["items"]:
@@ -118,6 +130,7 @@ def landmarks(
         out.json(document)
     else:
         headers = ["%", *_COLUMNS, "failures %", "auc", "recall %", "false/image"]
+        headers += ["jitter px"] * jitter
         rows = [row for name, one in documents.items() for row in _rows(name, one, groups)]
         out.table(headers, rows)
     protocol = document["protocol"]
@@ -240,9 +253,12 @@ def _rows(name: str, document: dict[str, Any], groups: bool) -> list[list[object
         return [*(metrics[c] for c in _COLUMNS), metrics["failure_percent"], metrics["auc"]]
 
     boxes = document["boxes"]
-    rows = [[name, *cells(document["metrics"]), boxes["recall_percent"], boxes["false_per_image"]]]
+    first = [name, *cells(document["metrics"]), boxes["recall_percent"], boxes["false_per_image"]]
+    first += [document["jitter"]["rms_px"]] if "jitter" in document else []
+    rows = [first]
     if groups:
-        rows += [[f"  {g}", *cells(one), "", ""] for g, one in document["groups"].items()]
+        rest = [""] * ("jitter" in document) + ["", ""]
+        rows += [[f"  {g}", *cells(one), *rest] for g, one in document["groups"].items()]
     return [["-" if cell is None else cell for cell in row] for row in rows]
 
 

@@ -44,6 +44,19 @@ class ComparedPoints(NamedTuple):
             points = _five(face)
         return None if points is None else np.asarray(points, np.float64)[list(self.rows)]
 
+    def nearest(self, faces: Iterable[DetectedFace], known: np.ndarray) -> np.ndarray | None:
+        """Return the points of the face whose box lies nearest to known ones (K, 2), or None.
+
+        Faces that lack the set are passed over.
+        """
+        middle = known.mean(axis=0)
+
+        def distance(face: DetectedFace) -> float:
+            return float(np.linalg.norm(face.box[:2] + face.box[2:] / 2 - middle))
+
+        tables = (self.of(face) for face in sorted(faces, key=distance))
+        return next((table for table in tables if table is not None), None)
+
 
 def common_points(
     truth: LandmarkTruth, detectors: Iterable[Iterable[DetectedFace]]

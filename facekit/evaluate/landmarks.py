@@ -228,7 +228,7 @@ def _document(
     predicted = np.full(points.truth.shape, np.nan)
     errors: list[str | None] = []
     for row, answer in enumerate(answers):
-        found = None if answer.error else _nearest(answer.faces, points, truth.points[row])
+        found = None if answer.error else points.nearest(answer.faces, truth.points[row])
         if found is not None:
             predicted[row] = found
             errors.append(None)
@@ -292,22 +292,6 @@ def _boxes(truth: LandmarkTruth, answers: list[_Answer]) -> dict[str, Any]:
         "false_positives": false,
         "false_per_image": false / count,
     }
-
-
-def _nearest(
-    faces: list[DetectedFace], points: ComparedPoints, truth: np.ndarray
-) -> np.ndarray | None:
-    """Return the scored points (P, 2) of the face nearest to the true points, or None."""
-    middle = truth.mean(axis=0)
-
-    def distance(face: DetectedFace) -> float:
-        return float(np.linalg.norm(face.box[:2] + face.box[2:] / 2 - middle))
-
-    for face in sorted(faces, key=distance):
-        found = points.of(face)
-        if found is not None:
-            return found
-    return None
 
 
 def _reason(faces: list[DetectedFace], points: ComparedPoints) -> str:

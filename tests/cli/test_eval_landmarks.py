@@ -126,3 +126,15 @@ def test_boxes_that_cannot_start(portraits, capsys, monkeypatch, arguments, code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err
+
+
+def test_jitter_of_a_detector_that_sees_nothing(portraits, capsys):
+    arguments = ["eval", "landmarks", str(portraits[0]), "--jitter"]
+    assert run([*arguments, "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert document["jitter"]["rms_px"] is None
+    assert document["jitter"]["lost"] >= 1
+    assert run([*arguments, "--groups"]) == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-2:] == ["jitter", "px"]
+    assert lines[1].split()[-1] == "-"
