@@ -64,13 +64,3 @@ def test_average_precision_by_hand():
     assert average_precision(np.array([0.9]), np.array([True]), 4) == pytest.approx(0.25)
     assert average_precision(np.zeros(0), np.zeros(0, bool), 3) == 0
     assert average_precision(np.ones(1), np.zeros(1, bool), 0) == 0
-
-
-def test_average_precision_is_that_of_detector_training():
-    from facekit.train.detector import Matches
-    from facekit.train.detector import average_precision as in_training
-
-    rng = np.random.default_rng(0)
-    scores, hits = rng.uniform(size=60), rng.uniform(size=60) < 0.6
-    matches = Matches(scores, hits, np.full(50, 30.0), np.zeros(50), 0.0)
-    assert average_precision(scores, hits, 50) == pytest.approx(in_training(matches))

@@ -7,6 +7,7 @@ from portrait_data import write_portraits
 
 from facekit.errors import InputError
 from facekit.learn.loop import LoopConfig
+from facekit.metrics import boxes as metric
 from facekit.networks.detector import STRIDES
 from facekit.train.collage import Collage, CollageConfig, CollageFace, faceless
 from facekit.train.detector import (
@@ -182,3 +183,11 @@ def test_empty_splits_are_refused(task):
     portraits = task._maker._portraits
     with pytest.raises(InputError, match="train and validation"):
         DetectorTask(dataclasses.replace(CONFIG), portraits, portraits.subset("validation"))
+
+
+def test_average_precision_is_that_of_the_evaluation():
+    rng = np.random.default_rng(0)
+    scores, hits = rng.uniform(size=60), rng.uniform(size=60) < 0.6
+    matches = Matches(scores, hits, np.full(50, 30.0), np.zeros(50), 0.0)
+    expected = metric.average_precision(scores, hits, 50)
+    assert average_precision(matches) == pytest.approx(expected)
