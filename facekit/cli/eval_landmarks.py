@@ -72,6 +72,10 @@ def landmarks(
         Normalise,
         typer.Option(help="Errors over the outer-eye distance, or the box's diagonal (profiles)."),
     ] = Normalise.EYES,
+    max_yaw: Annotated[
+        float | None,
+        typer.Option(min=0, help="Only faces turned by at most so many degrees.", metavar="DEG"),
+    ] = None,
     groups: Annotated[
         bool, typer.Option("--groups", help="Also print rows by yaw, size and skin tone.")
     ] = False,
@@ -93,6 +97,7 @@ def landmarks(
     Example: facekit eval landmarks validation_faces --landmarks builtin --landmarks mediapipe
     """
     from facekit.evaluate.jitter import measure_jitter
+    from facekit.evaluate.landmark_groups import turned_at_most
     from facekit.evaluate.landmark_report import write_landmark_report
     from facekit.evaluate.landmarks import (
         SavedLandmarks,
@@ -103,6 +108,8 @@ def landmarks(
 
     start = time.monotonic()
     truth = read_landmark_truth(folder, labels=labels, split=None if split is None else split.value)
+    if max_yaw is not None:
+        truth = turned_at_most(truth, max_yaw)
     detectors = open_detectors(sources, allow_download, default=predictions is None)
     if predictions is not None:
         detectors.append(SavedLandmarks(predictions))

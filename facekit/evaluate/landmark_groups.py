@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.detect.pose import estimate_pose
-from facekit.errors import InputError
+from facekit.errors import InputError, UsageError
 from facekit.evaluate.landmark_truth import LandmarkTruth
 from facekit.evaluate.skin_tone import CLASSES, NEEDED, skin_tone, tone_class
 
@@ -75,6 +75,22 @@ def face_groups(facts: FaceFacts) -> dict[str, np.ndarray]:
     for name, _ in CLASSES:
         groups[f"skin {name}"] = np.array([k for k, tone in enumerate(tones) if tone == name], int)
     return {name: rows for name, rows in groups.items() if len(rows)}
+
+
+def turned_at_most(truth: LandmarkTruth, yaw_deg: float) -> LandmarkTruth:
+    """Return the faces whose yaw, by their 68 true points, is at most ``yaw_deg`` either way.
+
+    Raises:
+        UsageError: fewer than 68 true points, or no such face.
+    """
+    if not truth.complete:
+        raise UsageError(
+            f"--max-yaw needs all 68 true points to know the yaw, this set has {len(truth.ibug68)}"
+        )
+    rows = np.flatnonzero(np.abs([_yaw(points) for points in truth.points]) <= yaw_deg)
+    if not len(rows):
+        raise UsageError(f"--max-yaw {yaw_deg:g}: every face of the set is turned further")
+    return truth.subset(rows)
 
 
 def _yaw(points: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,17 @@ class LandmarkTruth:
     def complete(self) -> bool:
         """Whether all 68 points are known."""
         return self.ibug68 == tuple(range(68))
+
+    def subset(self, rows: np.ndarray) -> LandmarkTruth:
+        """Return the images of some rows (M,), in that order."""
+        return replace(
+            self,
+            images=tuple(self.images[i] for i in rows),
+            points=self.points[rows],
+            eye_distance=self.eye_distance[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
+            names=tuple(self.names[i] for i in rows) if self.names else (),
+        )
 
     def length(self, normalise: str) -> np.ndarray:
         """Return what errors are divided by, (N,) pixels.

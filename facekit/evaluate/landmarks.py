@@ -279,18 +279,19 @@ def _metrics(score: LandmarkScore) -> dict[str, Any]:
 
 
 def _boxes(truth: LandmarkTruth, answers: list[_Answer]) -> dict[str, Any]:
-    found = false = 0
+    found, false = 0, []
     for row, answer in enumerate(answers):
         boxes = np.array([face.box for face in answer.faces], np.float64).reshape(-1, 4)
         shown = shows_face(boxes, truth, row) is not None
         found += shown
-        false += len(boxes) - shown
+        false.append(len(boxes) - shown)
     count = len(answers)
     return {
         "faces": count,
         "recall_percent": 100 * found / count,
-        "false_positives": false,
-        "false_per_image": false / count,
+        "false_positives": sum(false),
+        "false_per_image": sum(false) / count,
+        "images_with_false": [truth.name(row) for row, number in enumerate(false) if number],
     }
 
 

@@ -256,6 +256,13 @@ class Offset:
         return [DetectedFace(box, 0.9, ibug68=points), *false]
 
 
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    """Twenty drawn portraits of all splits."""
+    folder = write_portraits(tmp_path_factory.mktemp("portraits"), count=20)
+    return read_landmark_truth(folder, split="all")
+
+
 def test_portraits_by_split(tmp_path):
     folder = write_portraits(tmp_path / "portraits", count=40)
     rows = {}
@@ -310,19 +317,18 @@ def test_portrait_rejections(tmp_path, frl):
         read_landmark_truth(folder, split="all")
 
 
-def test_boxes_are_counted(tmp_path):
-    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+def test_boxes_are_counted(truth):
     boxes = evaluate_landmarks(truth, Offset("a", truth, blind=[0], extra=2))["boxes"]
     assert boxes == {
         "faces": 20,
         "recall_percent": 95,
         "false_positives": 38,
         "false_per_image": 1.9,
+        "images_with_false": [truth.name(row) for row in range(1, 20)],
     }
 
 
-def test_which_box_shows_the_face(tmp_path):
-    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+def test_which_box_shows_the_face(truth):
     x, y, w, h = truth.boxes[0]
     other = np.array([x + 3 * w, y, w, h])
 
@@ -338,8 +344,7 @@ def test_which_box_shows_the_face(tmp_path):
     assert shown([x + 0.4 * w, y + 0.4 * h, 0.2 * w, 0.2 * h]) is None
 
 
-def test_normalisation_by_the_box(tmp_path, frl):
-    truth = read_landmark_truth(write_portraits(tmp_path / "p", count=20), split="all")
+def test_normalisation_by_the_box(truth, frl):
     detector = Offset("a", truth, 3.0)
     eyes, box = (
         evaluate_landmarks(truth, detector, normalise=kind)["items"] for kind in ("eyes", "box")
@@ -354,8 +359,7 @@ def test_normalisation_by_the_box(tmp_path, frl):
         truth.length("nose")
 
 
-def test_saved_predictions_of_folders(tmp_path):
-    truth = read_landmark_truth(write_portraits(tmp_path / "p", count=20), split="all")
+def test_saved_predictions_of_folders(truth, tmp_path):
     for row, name in enumerate(truth.names):
         file = tmp_path / "saved" / name.replace(".png", ".json")
         write_landmarks(file, [face(truth.points[row])], image=name, width=150, height=190)
@@ -364,8 +368,7 @@ def test_saved_predictions_of_folders(tmp_path):
     assert document["metrics"]["mean"] == pytest.approx(0, abs=0.05)
 
 
-def test_several_detectors_side_by_side(tmp_path):
-    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+def test_several_detectors_side_by_side(truth):
     first = Offset("first", truth, 2.0)
     second = Offset("second", truth, 1.0, blind=[4])
     none = Offset("none", truth, blind=range(20))
@@ -385,8 +388,7 @@ def test_several_detectors_side_by_side(tmp_path):
             compare_landmarks(truth, wrong)
 
 
-def test_only_points_that_all_have_are_compared(tmp_path):
-    truth = read_landmark_truth(write_portraits(tmp_path, count=20), split="all")
+def test_only_points_that_all_have_are_compared(truth):
     dense = Offset("dense", truth, 2.0)
     five = Offset("five", truth, 2.0, five_only=True)
     alone = evaluate_landmarks(truth, five)

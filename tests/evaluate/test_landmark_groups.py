@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from facekit.detect.pose import MEAN68
-from facekit.evaluate.landmark_groups import FaceFacts, face_facts, face_groups, face_tone
+from facekit.errors import UsageError
+from facekit.evaluate.landmark_groups import (
+    FaceFacts,
+    face_facts,
+    face_groups,
+    face_tone,
+    turned_at_most,
+)
 from facekit.evaluate.landmarks import LandmarkTruth, evaluate_landmarks
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 from facekit.io.images import write_image
@@ -85,6 +92,20 @@ def test_the_document_has_metrics_of_groups(tmp_path):
     assert len(skins) == 1
     assert groups[skins[0]]["mean"] == pytest.approx(6.5)
     assert document["items"][2]["yaw_deg"] == pytest.approx(65, abs=0.1)
+
+
+def test_faces_turned_at_most(tmp_path):
+    truth = views(tmp_path)
+    some = turned_at_most(truth, 66)
+    assert some.images == truth.images[:3]
+    np.testing.assert_array_equal(some.points, truth.points[:3])
+    np.testing.assert_array_equal(some.boxes, truth.boxes[:3])
+    assert some.complete and len(some.eye_distance) == 3
+    with pytest.raises(UsageError, match="turned further"):
+        turned_at_most(truth.subset(np.array([3])), 75)
+    few = LandmarkTruth(truth.images, truth.points[:, [36, 45]], (36, 45), truth.eye_distance)
+    with pytest.raises(UsageError, match="this set has 2"):
+        turned_at_most(few, 75)
 
 
 def test_unknown_points_say_nothing(tmp_path):
