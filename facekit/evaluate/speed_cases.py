@@ -17,6 +17,7 @@ from facekit.errors import ItemError
 from facekit.evaluate.heads import model_prediction
 from facekit.evaluate.now import NowPrediction, score_scan
 from facekit.evaluate.photographs import photograph
+from facekit.evaluate.render_speed import render_cases
 from facekit.evaluate.speed import SpeedCase, Work
 from facekit.evaluate.speed_peers import peer_cases
 from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
@@ -63,6 +64,7 @@ def default_cases() -> list[SpeedCase]:
             _rasterise,
             calls=50,
         ),
+        *render_cases(),
         SpeedCase(
             "now.scan",
             f"one NoW scan of {SCAN_POINTS} cropped vertices: crop, refinement, distances",

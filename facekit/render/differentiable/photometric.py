@@ -85,7 +85,7 @@ def photometric(
     Degenerate: as ``interpolate``, ``shade`` and ``masked_residual``.
 
     Source: Deng et al., Accurate 3D face reconstruction with weakly-supervised learning, 2019,
-    eq. 1; Ramamoorthi and Hanrahan, 2001.
+    eq. 2; Ramamoorthi and Hanrahan, 2001.
     """
     check_held(points, held, topology)
     check_tensor(normals, "normals", tuple(points.shape))

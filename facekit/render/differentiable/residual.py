@@ -51,7 +51,7 @@ def masked_residual(
     Degenerate: an image that sees no face, or all of it masked, has the value 0.
 
     Source: Deng et al., Accurate 3D face reconstruction with weakly-supervised learning, 2019,
-    eq. 1 (the smooth root is that of its code).
+    eq. 2 (the smooth root is that of its code).
     """
     check_picture(image, mask, held)
     check_tensor(colours, "colours", (len(held.pixels), 3))
