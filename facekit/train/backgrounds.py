@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from skimage import data
 
 # scikit-image's photographs and scans without faces that training sees. Its coins carry heads and
@@ -50,12 +51,16 @@ def background(size: int, rng: np.random.Generator, pictures: list[np.ndarray]) 
     kind = rng.random()
     if pictures and kind < 0.4:
         return _piece(size, rng, pictures[int(rng.integers(len(pictures)))])
-    if kind < 0.55:
+    if kind < 0.5:
         return _clouds(size, rng)
-    if kind < 0.67:
+    if kind < 0.56:
         return _gradient(size, rng)
-    if kind < 0.8:
+    if kind < 0.64:
         return _stripes(size, rng)
+    if kind < 0.78:
+        return written(size, rng)
+    if kind < 0.87:
+        return _relief(size, rng)
     return _blobs(size, rng)
 
 
@@ -78,6 +83,57 @@ def shuffled(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) ->
         return None
     rows = [np.hstack([tiles[order[3 * r + c]] for c in range(3)]) for r in range(3)]
     return np.ascontiguousarray(np.vstack(rows))
+
+
+def written(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a (size, size, 3) uint8 piece of a page: round letters look like faces from afar."""
+    height = float(np.exp(rng.uniform(np.log(0.04), np.log(0.7)))) * size
+    ink, paper = _colour(rng) * 0.5, 255 - _colour(rng) * 0.35
+    if rng.random() < 0.25:
+        ink, paper = paper, ink
+    side = 2 * size
+    page = Image.new("RGB", (side, side), tuple(int(v) for v in paper))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=max(6.0, height))
+    spacing = max(6.0, height) * rng.uniform(1.1, 1.7)
+    for line in np.arange(-rng.uniform(0, spacing), side, spacing):
+        letters = rng.choice(_LETTERS, size=int(2.2 * side / max(6.0, height)) + 1)
+        draw.text(
+            (float(-rng.uniform(0, height)), float(line)),
+            "".join(letters),
+            fill=tuple(int(v) for v in ink),
+            font=font,
+        )
+    angle = rng.normal(0, 8) if rng.random() < 0.6 else rng.uniform(0, 360)
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1.0)
+    matrix[:, 2] -= (side - size) / 2
+    image = cv2.warpAffine(np.asarray(page), matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
+    if rng.random() < 0.5:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 2.0)))
+    return image
+
+
+_LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyzaeionsmgdABDOPQRS0123689@&%.,:    "))
+
+
+def _relief(size: int, rng: np.random.Generator) -> np.ndarray:
+    """A rough surface with pits and bumps in light from one side."""
+    height = np.zeros((size, size), np.float32)
+    strength = 1.0
+    for cells in (2, 4, 8, 16, 32, 64):
+        layer = rng.normal(0, 1, (cells + 1, cells + 1)).astype(np.float32)
+        height += strength * cv2.resize(layer, (size, size), interpolation=cv2.INTER_CUBIC)
+        strength *= rng.uniform(0.25, 0.7)
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    for _ in range(int(rng.integers(0, 16))):
+        centre, radius = rng.uniform(0, size, 2), np.exp(rng.uniform(np.log(3), np.log(size / 4)))
+        away = np.hypot(x - centre[0], (y - centre[1]) * rng.uniform(0.8, 1.6)) / radius
+        shape = np.exp(-0.5 * away**4) if rng.random() < 0.6 else np.exp(-8 * (away - 1) ** 2)
+        height += rng.normal(0, 1.2) * shape.astype(np.float32)
+    slope_y, slope_x = np.gradient(height * size / 24)
+    angle = rng.uniform(0, 2 * np.pi)
+    light = (slope_x * np.cos(angle) + slope_y * np.sin(angle)) * rng.uniform(0.3, 1.5)
+    shade = (0.55 + 0.45 * np.tanh(light))[..., None]
+    return np.clip(shade * (90 + 0.65 * _colour(rng)), 0, 255).astype(np.uint8)
 
 
 def _piece(size: int, rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:

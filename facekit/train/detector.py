@@ -16,6 +16,7 @@ from facekit.detect.builtin import BuiltinDetector, decode, suppress
 from facekit.errors import InputError
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.loop import LoopConfig
+from facekit.metrics.boxes import FALSE, UNJUDGED, average_precision, match_boxes
 from facekit.networks.detector import NUM_CHANNELS, STRIDES, DetectorExport, DetectorNetwork
 from facekit.train.augment import build_turn_mesh
 from facekit.train.backgrounds import TRAINING_PICTURES, load_pictures
@@ -134,7 +135,8 @@ class DetectorTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return figures over the validation collages; ``score`` is 1 - average precision."""
         matches = match_collages(model, self.validation)
-        result = {"score": 1 - average_precision(matches)}
+        precision = average_precision(matches.scores, matches.hit, len(matches.sizes))
+        result = {"score": 1 - precision}
         for name, low, high in (("small", 24.0, 48.0), ("large", 48.0, 1e9)):
             wanted = (matches.sizes >= low) & (matches.sizes < high)
             hits = matches.best[wanted] > 0.5
@@ -223,24 +225,20 @@ def match_collages(
         for k, collage in enumerate(part):
             boxes, score, five = decode([m[k].float().numpy() for m in maps], threshold=threshold)
             keep = suppress(boxes, score)
-            taken: set[int] = set()
+            truth = np.array([f.box for f in collage.faces], np.float64).reshape(-1, 4)
+            hidden = np.array([f.ignore for f in collage.faces], bool)
+            shown = match_boxes(boxes[keep], score[keep], truth, ignore=hidden)
             found = np.zeros(len(collage.faces))
-            for i in keep:
-                overlap = np.array([_overlap(boxes[i], f.box) for f in collage.faces] or [0.0])
-                j = int(overlap.argmax())
-                if overlap[j] >= 0.5 and collage.faces[j].ignore:
+            for i, row in zip(keep, shown, strict=True):
+                if row == UNJUDGED:
                     continue
-                hit = bool(overlap[j] >= 0.5 and j not in taken)
-                if hit:
-                    taken.add(j)
-                    found[j] = score[i]
-                    face = collage.faces[j]
+                if row != FALSE:
+                    found[row] = score[i]
+                    face = collage.faces[row]
                     distance = np.linalg.norm(five[i] - face.five, axis=1).mean()
                     errors.append(100 * distance / face.box[2:].max())
-                elif overlap[j] >= 0.3 and collage.faces[j].ignore:
-                    continue
                 scores.append(score[i])
-                hits.append(hit)
+                hits.append(row != FALSE)
             for face, value in zip(collage.faces, found, strict=True):
                 if not face.ignore:
                     sizes.append(float(face.box[2:].max()))
@@ -252,18 +250,6 @@ def match_collages(
         np.array(best),
         float(np.mean(errors)) if errors else 100.0,
     )
-
-
-def average_precision(matches: Matches) -> float:
-    """Return the area under precision over recall, precision made non-increasing."""
-    if not len(matches.scores) or not len(matches.sizes):
-        return 0.0
-    order = np.argsort(-matches.scores, kind="stable")
-    hit = matches.hit[order]
-    recall = np.cumsum(hit) / len(matches.sizes)
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(np.concatenate([[0.0], recall])) * precision))
 
 
 def calibrate(matches: Matches) -> tuple[float, float]:
@@ -310,9 +296,3 @@ def export_detector(checkpoint: Path, path: Path, task: DetectorTask) -> dict[st
         },
         tolerance=5e-3,
     )
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
-    shared = float(np.clip(high - low, 0, None).prod())
-    return shared / max(1e-9, float(a[2:].prod() + b[2:].prod()) - shared)

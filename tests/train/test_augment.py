@@ -13,7 +13,7 @@ from facekit.train.augment import (
     turned_points,
     warp_turned,
 )
-from facekit.train.backgrounds import background, load_pictures, shuffled
+from facekit.train.backgrounds import background, load_pictures, shuffled, written
 
 MESH = build_turn_mesh(symmetric_shape()[:, :2] * 0.4)
 
@@ -159,3 +159,12 @@ def test_a_shuffled_face_has_other_places():
     assert out is not None and out.shape[0] == out.shape[1]
     tiny = points[:, :2] * 0.1
     assert shuffled(image, tiny, np.random.default_rng(0)) is None
+
+
+def test_pages_have_ink_on_paper():
+    for seed in range(12):
+        page = written(96, np.random.default_rng(seed))
+        assert page.shape == (96, 96, 3) and page.dtype == np.uint8
+        assert (page == written(96, np.random.default_rng(seed))).all()
+    spread = [written(96, np.random.default_rng(s)).astype(float).std() for s in range(12)]
+    assert np.median(spread) > 20

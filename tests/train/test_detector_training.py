@@ -7,14 +7,13 @@ from portrait_data import write_portraits
 
 from facekit.errors import InputError
 from facekit.learn.loop import LoopConfig
-from facekit.metrics import boxes as metric
+from facekit.metrics.boxes import average_precision
 from facekit.networks.detector import STRIDES
 from facekit.train.collage import Collage, CollageConfig, CollageFace, faceless
 from facekit.train.detector import (
     DetectorConfig,
     DetectorTask,
     Matches,
-    average_precision,
     calibrate,
     cell_targets,
     match_collages,
@@ -87,7 +86,8 @@ def test_targets_decode_to_the_faces_they_came_from(task):
 def test_a_perfect_answer_has_average_precision_one(task):
     found = match_collages(Oracle(task.validation, 128), task.validation)
     # Overlapping faces may share cells; nearly all are still found, and nothing else.
-    assert found.hit.all() and average_precision(found) > 0.8
+    assert found.hit.all()
+    assert average_precision(found.scores, found.hit, len(found.sizes)) > 0.8
 
 
 def test_ignored_faces_are_not_judged():
@@ -145,19 +145,6 @@ def test_a_batch_without_faces_has_a_loss(task):
     assert torch.isfinite(task.loss(model, empty)["loss"])
 
 
-def test_average_precision_by_hand():
-    def matches(scores, hit, faces):
-        sizes = np.full(faces, 50.0)
-        return Matches(np.array(scores), np.array(hit, bool), sizes, np.zeros(faces), 0.0)
-
-    assert average_precision(matches([0.9, 0.8], [1, 1], 2)) == pytest.approx(1.0)
-    assert average_precision(matches([0.9, 0.8], [0, 1], 1)) == pytest.approx(0.5)
-    assert average_precision(matches([0.9, 0.8, 0.7], [1, 0, 1], 2)) == pytest.approx(
-        0.5 * 1 + 0.5 * 2 / 3
-    )
-    assert average_precision(matches([], [], 3)) == 0.0
-
-
 def test_calibration_finds_the_hit_rate():
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 2, 20000)
@@ -183,11 +170,3 @@ def test_empty_splits_are_refused(task):
     portraits = task._maker._portraits
     with pytest.raises(InputError, match="train and validation"):
         DetectorTask(dataclasses.replace(CONFIG), portraits, portraits.subset("validation"))
-
-
-def test_average_precision_is_that_of_the_evaluation():
-    rng = np.random.default_rng(0)
-    scores, hits = rng.uniform(size=60), rng.uniform(size=60) < 0.6
-    matches = Matches(scores, hits, np.full(50, 30.0), np.zeros(50), 0.0)
-    expected = metric.average_precision(scores, hits, 50)
-    assert average_precision(matches) == pytest.approx(expected)
