@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,12 @@ def relabel(
 def renders(
     output: opt.OutputFolder = Path("renders"),
     count: Annotated[int, typer.Option("--count", min=1, help="Pictures.")] = 1500,
+    yaw: Annotated[float, typer.Option(min=0, max=90, help="Largest yaw, degrees.")] = 80.0,
+    frontal: Annotated[
+        bool,
+        typer.Option("--frontal", help="Most views from near the front, half as far to the side."),
+    ] = False,
+    views: Annotated[int, typer.Option(min=1, help="Pictures of each head.")] = 4,
     model: opt.Model = "builtin",
     seed: opt.Seed = 0,
 ) -> int:
@@ -99,11 +106,14 @@ def renders(
     Example: facekit renders -o renders --count 1500
     """
     from facekit.morphable import load_model
-    from facekit.train.renders import write_renders
+    from facekit.train.renders import OPTIONS, write_renders
 
     start = time.monotonic()
+    options = replace(OPTIONS, yaw_deg=yaw, yaw_uniform=not frontal, views=views)
     with out.progress("renders") as progress:
-        path = write_renders(output, load_model(model), count, seed=seed, progress=progress)
+        path = write_renders(
+            output, load_model(model), count, seed=seed, options=options, progress=progress
+        )
     out.data(path)
     out.info(f"{count} pictures in {time.monotonic() - start:.0f} s -> {output}")
     return 0
