@@ -102,7 +102,9 @@ _SMALL_CHANGE = 0.02
 _LEFT_OUT = 1e8
 
 
-class _State(NamedTuple):
+class FaceState(NamedTuple):
+    """Coefficients (K + E,), head-to-camera rotation and translation, log focal length change."""
+
     coefficients: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
@@ -136,7 +138,9 @@ def fit_landmarks(
     config = config or LandmarkFitConfig()
     observed = check_array(points, "landmarks", shape=(68, 2)).astype(np.float64)
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
-    problem = _Problem(basis, model, observed, trust, np.asarray(intrinsics, np.float64), config)
+    problem = LandmarkProblem(
+        basis, model, observed, trust, np.asarray(intrinsics, np.float64), config
+    )
     state = problem.initial_pose()
     total = 0
     # From far away every landmark looks like an outlier, so weights come last.
@@ -148,7 +152,7 @@ def fit_landmarks(
     return problem.result(state, cost, total)
 
 
-class _Problem:
+class LandmarkProblem:
     """Residuals, their derivatives and the priors of one face."""
 
     def __init__(
@@ -179,7 +183,7 @@ class _Problem:
         self.lower = np.concatenate([-infinite, model.expression_bounds[:, 0]])
         self.upper = np.concatenate([infinite, model.expression_bounds[:, 1]])
 
-    def initial_pose(self) -> _State:
+    def initial_pose(self) -> FaceState:
         """Pose of the mean face by scaled orthography from least squares (68 points)."""
         coefficients = np.clip(self.prior_mean, self.lower, self.upper)
         model_points = self.basis.points(coefficients)[:68]
@@ -207,14 +211,14 @@ class _Problem:
             rotation = turn @ HEAD_TO_CAMERA
         depth = float(self.focal.mean() / scale)
         ray = np.append((mean_image - self.centre) / self.focal, 1.0)
-        return _State(coefficients, rotation, depth * ray - rotation @ mean_model, 0.0)
+        return FaceState(coefficients, rotation, depth * ray - rotation @ mean_model, 0.0)
 
-    def rows(self, state: _State) -> np.ndarray:
+    def rows(self, state: FaceState) -> np.ndarray:
         """Rows of the landmarks for a state (the jaw's outline)."""
         points = self.basis.points(state.coefficients)
         return self.basis.visible_rows(points, state.rotation, state.translation)
 
-    def _labeller(self, state: _State) -> tuple[np.ndarray, float]:
+    def _labeller(self, state: FaceState) -> tuple[np.ndarray, float]:
         """Labeller's covariance of each landmark (68, 2, 2) in px^2, and pixels per mm."""
         depth = max(float(state.translation[2]), 1.0)
         px_per_mm = float(self.focal.mean() * np.exp(state.log_focal)) / depth
@@ -225,7 +229,7 @@ class _Problem:
         covariance *= 1 + (self.config.turn_growth * sin_yaw) ** 2
         return covariance + self.config.label_noise_px**2 * np.eye(2), px_per_mm
 
-    def noise(self, state: _State) -> np.ndarray:
+    def noise(self, state: FaceState) -> np.ndarray:
         """Lower Cholesky factor (136, 136) of the landmarks' covariance in px^2."""
         labeller, px_per_mm = self._labeller(state)
         trust = np.maximum(self.trust * self.weights, 1 / _LEFT_OUT)
@@ -236,7 +240,7 @@ class _Problem:
                 covariance[index + i, index + j] += labeller[:, i, j] / trust
         return np.linalg.cholesky(covariance)
 
-    def reweigh(self, state: _State) -> bool:
+    def reweigh(self, state: FaceState) -> bool:
         """Give outliers less weight for the next round; say whether anything changed."""
         labeller, px_per_mm = self._labeller(state)
         covariance = labeller + (px_per_mm * self.config.discrepancy_mm) ** 2 * np.eye(2)
@@ -249,7 +253,7 @@ class _Problem:
         self.weights = weights
         return changed
 
-    def project(self, state: _State, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, state: FaceState, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows' positions in the camera frame (68, 3) and in the image (68, 2)."""
         points = self.basis.mean[rows] + self.basis.modes[rows] @ state.coefficients
         camera = points @ state.rotation.T + state.translation
@@ -257,7 +261,7 @@ class _Problem:
         scale = self.focal * np.exp(state.log_focal)
         return camera, scale * camera[:, :2] / depth[:, None] + self.centre
 
-    def cost(self, state: _State, rows: np.ndarray, noise: np.ndarray) -> float:
+    def cost(self, state: FaceState, rows: np.ndarray, noise: np.ndarray) -> float:
         """The negative log posterior (without constants) of a state."""
         _, projected = self.project(state, rows)
         residual = _whiten(noise, (projected - self.observed).ravel())
@@ -268,7 +272,7 @@ class _Problem:
         return total
 
     def linearise(
-        self, state: _State, rows: np.ndarray, noise: np.ndarray
+        self, state: FaceState, rows: np.ndarray, noise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix and gradient (both halved) of the cost at a state."""
         camera, projected = self.project(state, rows)
@@ -299,7 +303,7 @@ class _Problem:
             gradient[-1] += self.config.log_focal_std**-2.0 * state.log_focal
         return hessian, gradient
 
-    def free_variables(self, state: _State, gradient: np.ndarray, free: str) -> np.ndarray:
+    def free_variables(self, state: FaceState, gradient: np.ndarray, free: str) -> np.ndarray:
         """Variables a step may move: not those pushed against their bound."""
         C = self.num_coefficients
         mask = np.ones(self.num_free, bool)
@@ -312,15 +316,15 @@ class _Problem:
         mask[:C] = ~(at_lower | at_upper)
         return mask
 
-    def moved(self, state: _State, step: np.ndarray) -> _State:
+    def moved(self, state: FaceState, step: np.ndarray) -> FaceState:
         """The state after a step, expression weights kept in their bounds."""
         C = self.num_coefficients
         coefficients = np.clip(state.coefficients + step[:C], self.lower, self.upper)
         rotation = rotvec_to_matrix(step[C : C + 3]) @ state.rotation
         log_focal = state.log_focal + (float(step[C + 6]) if self.num_free > C + 6 else 0.0)
-        return _State(coefficients, rotation, state.translation + step[C + 3 : C + 6], log_focal)
+        return FaceState(coefficients, rotation, state.translation + step[C + 3 : C + 6], log_focal)
 
-    def result(self, state: _State, cost: float, iterations: int) -> LandmarkFit:
+    def result(self, state: FaceState, cost: float, iterations: int) -> LandmarkFit:
         """The fit at a state, with its Laplace posterior."""
         rows, noise = self.rows(state), self.noise(state)
         hessian, _ = self.linearise(state, rows, noise)
@@ -348,7 +352,9 @@ def _whiten(noise: np.ndarray, values: np.ndarray) -> np.ndarray:
     return solve_triangular(noise, values, lower=True, check_finite=False)
 
 
-def _minimise(problem: _Problem, state: _State, free: str) -> tuple[_State, float, int]:
+def _minimise(
+    problem: LandmarkProblem, state: FaceState, free: str
+) -> tuple[FaceState, float, int]:
     """Levenberg-Marquardt with bounds by an active set; the outline is held inside a step."""
     config = problem.config
     damping = 1e-3

@@ -3,7 +3,7 @@ import pytest
 from toy import toy_model
 
 from facekit.errors import InputError, ItemError
-from facekit.fit.landmark import LandmarkFitConfig, _Problem, fit_landmarks
+from facekit.fit.landmark import LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 
@@ -131,7 +131,7 @@ def test_derivatives_match_finite_differences():
     config = LandmarkFitConfig(log_focal_std=0.3, robust_dof=1e9)
     rng = np.random.default_rng(1)
     points, _, _ = observe(rng.normal(size=8), np.full(4, 0.4), yaw=25, pitch=-10)
-    problem = _Problem(BASIS, MODEL, points, np.ones(68), INTRINSICS, config)
+    problem = LandmarkProblem(BASIS, MODEL, points, np.ones(68), INTRINSICS, config)
     state = problem.moved(problem.initial_pose(), np.append(rng.normal(size=18) * 0.05, 0.02))
     rows, noise = problem.rows(state), problem.noise(state)
     _, gradient = problem.linearise(state, rows, noise)

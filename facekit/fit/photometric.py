@@ -1,0 +1,244 @@
+"""Fit a face to a photograph's pixels by Levenberg-Marquardt, starting from its landmarks.
+
+The energy is that of ``fit.photometric_problem``. Visibility, robust weights, the noise's
+covariance and the landmarks' outline are held while steps are taken, and renewed between them. A
+step is accepted when the energy falls and no landmark leaves two of its deviations (or the
+farthest one's place, when it starts outside).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from facekit.errors import ItemError
+from facekit.fit.landmark import FaceState, LandmarkFit, LandmarkFitConfig, LandmarkProblem
+from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.patch import SurfacePatch
+from facekit.fit.photometric_problem import (
+    FaceSurface,
+    PhotometricConfig,
+    PhotometricProblem,
+    Point,
+    Seen,
+    build_surface,
+)
+from facekit.fit.pixels import ImageLevel, channel_weights, face_light, make_level
+from facekit.fit.shading import harmonics
+from facekit.morphable.model import MorphableModel
+from facekit.types import Camera, DetectedFace
+
+
+class PhotometricFit(NamedTuple):
+    """Result of a photometric fit.
+
+    Attributes:
+        fit: coefficients, pose and Laplace posterior, as a landmark fit has them.
+        light: (10,) harmonics of the compared channel, and how much ambient occlusion shows.
+        samples: (M,) vertices that counted; weights: (M,) in (0, 1], what robustness left.
+        residuals: (M,) logarithm of predicted over observed light.
+        log_evidence: Laplace's approximation in nats, up to a constant of the photograph.
+        iterations: steps tried.
+    """
+
+    fit: LandmarkFit
+    light: np.ndarray
+    samples: np.ndarray
+    weights: np.ndarray
+    residuals: np.ndarray
+    log_evidence: float
+    iterations: int
+
+
+@dataclass
+class PhotometricFitter:
+    """Fits one model to photographs; holds what is computed once.
+
+    Attributes:
+        model: the morphable model.
+        basis: its landmark rows.
+        patch: its sample points.
+        landmark_config: settings of the landmark terms; config: of the pixels'.
+    """
+
+    model: MorphableModel
+    basis: LandmarkBasis
+    patch: SurfacePatch
+    landmark_config: LandmarkFitConfig
+    config: PhotometricConfig = field(default_factory=PhotometricConfig)
+
+    @cached_property
+    def surface(self) -> FaceSurface:
+        """What the sample points bring to every photograph."""
+        return build_surface(self.model, self.patch, self.config)
+
+    def fit(
+        self, image: np.ndarray, face: DetectedFace, start: LandmarkFit, intrinsics: np.ndarray
+    ) -> PhotometricFit:
+        """Fit one face.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            face: the detection ``start`` was fitted to.
+            start: landmark fit.
+            intrinsics: (3, 3) of the photograph, with the fitted focal length.
+
+        Raises:
+            ItemError: too little of the face is seen, or the solver diverges.
+        """
+        trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
+        marks = LandmarkProblem(
+            self.basis,
+            self.model,
+            np.asarray(face.ibug68, np.float64),
+            trust.astype(np.float64),
+            intrinsics,
+            replace(self.landmark_config, log_focal_std=0.0),
+        )
+        marks.weights = start.weights
+        problem = PhotometricProblem(marks, self.surface, self.model, self.config)
+        coefficients = np.concatenate([start.identity, start.expression])
+        state = FaceState(coefficients, start.rotation, start.translation, 0.0)
+        return self._solve(problem, image, intrinsics, state)
+
+    def _solve(
+        self,
+        problem: PhotometricProblem,
+        image: np.ndarray,
+        intrinsics: np.ndarray,
+        state: FaceState,
+    ) -> PhotometricFit:
+        config = self.config
+        height, width = image.shape[:2]
+        _, camera_points, _ = problem.camera_points(state)
+        spots = camera_points[:, :2] / camera_points[:, 2:] @ intrinsics[:2, :2].T
+        spots = spots + intrinsics[:2, 2]
+        box = (*spots.min(0), *spots.max(0))
+        weights = channel_weights(config.red)
+        median = face_light(image, spots, weights)
+        if median <= 0:
+            raise ItemError("photometric fit: the face is black or outside the photograph")
+        camera = Camera(intrinsics, np.eye(3), np.zeros(3), width, height)
+        px_per_mm = float(intrinsics[0, 0] / state.translation[2])
+        light = problem.light_mean.copy()
+        light[0] = median / float(np.median(self.surface.albedo)) / harmonics(np.eye(3)[:1])[0, 0]
+        at, robust = Point(state, light), None
+        iterations = 0
+        for number, blur in enumerate(config.blur_mm):
+            level = make_level(
+                image,
+                camera,
+                box,
+                weights=weights,
+                blur_px=blur * px_per_mm,
+                floor=config.floor * median,
+            )
+            for turn in range(config.rounds):
+                seen = problem.see(at, level, robust)
+                prior = problem.light_prior(at.light)
+                if number == turn == 0:
+                    at = _light_only(problem, at, level, seen, prior)
+                    robust = problem.robust_weights(at, level, seen.index)
+                    seen = problem.see(at, level, robust)
+                at, energy, tried = _minimise(problem, at, level, seen, prior)
+                iterations += tried
+                robust = problem.robust_weights(at, level, seen.index)
+        hessian, _ = problem.linearise(at, level, seen, prior)
+        residual, _ = problem.residuals(at, level, seen.index)
+        fit = problem.landmarks.result(at.face, energy, iterations)
+        covariance = np.linalg.inv(hessian)
+        covariance = 0.5 * (covariance + covariance.T)
+        n = problem.num_face
+        log_prior = np.log(self.landmark_config.identity_scale) * len(fit.identity)
+        log_prior += float(np.log(self.model.expression_std).sum() + np.log(prior).sum())
+        log_noise = float(np.log(np.diag(seen.factor)).sum() + np.log(np.diag(seen.marks)).sum())
+        evidence = -0.5 * energy - log_noise - log_prior
+        evidence += 0.5 * float(np.linalg.slogdet(covariance)[1])
+        return PhotometricFit(
+            fit._replace(covariance=covariance[:n, :n]),
+            at.light,
+            self.patch.samples[seen.index],
+            seen.weights,
+            residual,
+            evidence,
+            iterations,
+        )
+
+
+def _light_only(
+    problem: PhotometricProblem, at: Point, level: ImageLevel, seen: Seen, prior: np.ndarray
+) -> Point:
+    """A few Gauss-Newton steps of the light alone, from a light of no direction."""
+    n = problem.num_face
+    energy = problem.energy(at, level, seen, prior)
+    for _ in range(8):
+        hessian, gradient = problem.linearise(at, level, seen, prior)
+        step = -np.linalg.solve(hessian[n:, n:], gradient[n:])
+        size = 1.0
+        while size > 0.05:
+            candidate = at._replace(light=at.light + size * step)
+            new = problem.energy(candidate, level, seen, prior)
+            if new < energy:
+                break
+            size *= 0.5
+        else:
+            break
+        gain, at, energy = energy - new, candidate, new
+        if gain < 1e-3 * (1 + abs(energy)):
+            break
+    return at
+
+
+def _minimise(
+    problem: PhotometricProblem, at: Point, level: ImageLevel, seen: Seen, prior: np.ndarray
+) -> tuple[Point, float, int]:
+    """Levenberg-Marquardt with bounds by an active set; what is seen is held."""
+    config = problem.config
+    n = problem.num_face
+    damping = 1e-3
+    energy = problem.energy(at, level, seen, prior)
+    if not np.isfinite(energy):
+        raise ItemError("photometric fit: part of the face lies outside the photograph")
+    limit = max(2.0, _worst_landmark(problem, at, seen))
+    tried = 0
+    fresh = True
+    while tried < config.steps:
+        tried += 1
+        if fresh:
+            hessian, gradient = problem.linearise(at, level, seen, prior)
+            mask = np.ones(problem.num_free, bool)
+            mask[:n] = problem.landmarks.free_variables(at.face, gradient[:n], "all")
+        reduced = hessian[np.ix_(mask, mask)]
+        reduced[np.diag_indices_from(reduced)] *= 1 + damping
+        step = np.zeros(problem.num_free)
+        try:
+            step[mask] = -cho_solve(cho_factor(reduced, check_finite=False), gradient[mask])
+        except LinAlgError:
+            damping *= 8
+            fresh = False
+            continue
+        candidate = Point(problem.landmarks.moved(at.face, step[:n]), at.light + step[n:])
+        new = problem.energy(candidate, level, seen, prior)
+        if not new < energy or _worst_landmark(problem, candidate, seen) > limit:
+            damping = max(damping * 8, 1e-3)
+            fresh = False
+            if damping > 1e6:
+                break
+            continue
+        small = energy - new < config.tolerance * (1 + abs(energy))
+        at, energy, damping, fresh = candidate, new, max(damping / 8, 1e-9), True
+        if small:
+            break
+    return at, energy, tried
+
+
+def _worst_landmark(problem: PhotometricProblem, at: Point, seen: Seen) -> float:
+    """The largest landmark error over its own deviation."""
+    marks = problem.landmarks
+    error = marks.project(at.face, seen.rows)[1] - marks.observed
+    variance = (seen.marks**2).sum(1).reshape(68, 2)
+    return float(np.sqrt((error**2 / variance).max()))
