@@ -9,6 +9,7 @@ from facekit.cli import (
     doctor,
     eval,
     eval_dense,
+    eval_gates,
     eval_landmarks,
     eval_scans,
     fit,
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     eval_landmarks.register(eval.app)
     eval_scans.register(eval.app)
     eval_dense.register(eval.app)
+    eval_gates.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

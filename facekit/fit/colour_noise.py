@@ -41,7 +41,7 @@ class ColourNoise:
     fine_mm: float = 10.0
     white: float = 0.02
     edge_mm: float = 2.0
-    relief: tuple[tuple[float, float], ...] = ((0.5, 4.0), (0.5, 12.0))
+    relief: tuple[tuple[float, float], ...] = ((0.7, 4.0), (0.7, 10.0))
 
     def process(self, points: np.ndarray) -> np.ndarray:
         """Return the covariance (N, N) of the correlated parts at points (N, 3) in mm."""

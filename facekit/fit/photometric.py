@@ -142,11 +142,11 @@ class PhotometricFitter:
                 prior = problem.light_prior(at.light)
                 if number == turn == 0:
                     at = _light_only(problem, at, level, seen, prior)
-                    robust = problem.robust_weights(at, level, seen.index)
+                    robust = problem.robust_weights(at, level, seen.index, robust)
                     seen = problem.see(at, level, robust)
                 at, energy, tried = _minimise(problem, at, level, seen, prior)
                 iterations += tried
-                robust = problem.robust_weights(at, level, seen.index)
+                robust = problem.robust_weights(at, level, seen.index, robust)
         hessian, _ = problem.linearise(at, level, seen, prior)
         residual, _ = problem.residuals(at, level, seen.index)
         fit = problem.landmarks.result(at.face, energy, iterations)

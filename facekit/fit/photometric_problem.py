@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.spatial import cKDTree
 
 from facekit.errors import ItemError
 from facekit.fit.colour_noise import ColourNoise
@@ -35,6 +36,8 @@ from facekit.simulate.light import ambient_occlusion
 # The light: nine harmonics and the share of ambient occlusion that shows.
 NUM_LIGHT = 10
 _ANY_BRIGHTNESS = 1e3
+# Weight of a point that is left out.
+LEFT_OUT = 1e-3
 _OCCLUSION_DIRECTIONS = 64
 
 
@@ -50,6 +53,8 @@ class PhotometricConfig:
         floor: light added before the logarithm, relative to the face's median.
         least_facing: cosine between normal and view below which a point does not count.
         robust_dof: degrees of freedom of the Student-t noise.
+        outlier: deviations beyond which a point is something else than skin.
+        reach_mm: distance around such a point within which nothing counts.
         light_std: prior deviation of the light's first and second band over its mean.
         hollows: prior mean and deviation of how much ambient occlusion shows: 1 where all
             light is ambient, 0 where none is.
@@ -64,6 +69,8 @@ class PhotometricConfig:
     floor: float = 0.05
     least_facing: float = 0.3
     robust_dof: float = 4.0
+    outlier: float = 1.5
+    reach_mm: float = 12.0
     light_std: tuple[float, float] = (0.7, 0.3)
     hollows: tuple[float, float] = (0.5, 0.3)
     rounds: int = 3
@@ -262,16 +269,47 @@ class PhotometricProblem:
         rows = self.landmarks.rows(at.face)
         return Seen(index, factor, chosen, rows, self.landmarks.noise(at.face))
 
-    def robust_weights(self, at: Point, level: ImageLevel, index: np.ndarray) -> np.ndarray:
-        """Return weights (N,) of all samples; those not in ``index`` get 1."""
+    def robust_weights(
+        self, at: Point, level: ImageLevel, index: np.ndarray, before: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return weights (N,) of all samples; those not in ``index`` get 1.
+
+        A point loses weight when it is far off, and when it is far from what its neighbours say
+        (its error given all others': [S^-1 e]_v over the root of [S^-1]_vv). What is
+        ``outlier`` deviations off is something else than skin (hair, glasses, a shadow): it is
+        left out with all within ``reach_mm``, for good, since otherwise the face would shrink
+        until it shows no more.
+
+        Args:
+            before: (N,) weights of the last round.
+
+        Source of the conditional error: S. Sundararajan, S. Keerthi, Predictive approaches for
+        choosing hyperparameters in Gaussian processes, 2001, eq. 10.
+        """
+        config, dof = self.config, self.config.robust_dof
         residual, _ = self.residuals(at, level, index)
-        variance = np.diag(self._covariance(at, level, index)) + self.surface.own_variance[index]
-        middle = np.median(residual)
-        squared = (residual - middle) ** 2 / variance
-        dof = self.config.robust_dof
-        weights = np.ones(len(self.patch.samples))
-        weights[index] = np.minimum((dof + 1) / (dof + squared), 1.0)
-        return weights
+        covariance = self._covariance(at, level, index)
+        diagonal = np.arange(len(index))
+        covariance[diagonal, diagonal] += self.surface.own_variance[index]
+        variance = np.diag(covariance).copy()
+        earlier = np.ones(len(index)) if before is None else before[index]
+        off = residual - np.median(residual[earlier > LEFT_OUT])
+        squared = off**2 / variance
+        weights = np.minimum((dof + 1) / (dof + squared), 1.0)
+        covariance[diagonal, diagonal] += variance * (1 / np.minimum(weights, earlier) - 1)
+        precision = cho_solve(cho_factor(covariance), np.eye(len(index)))
+        expected = (precision @ off) ** 2 / np.diag(precision)
+        weights = np.minimum(weights, (dof + 1) / (dof + expected))
+        weights[earlier <= LEFT_OUT] = LEFT_OUT
+        alien = (squared > config.outlier**2) & (earlier > LEFT_OUT)
+        if alien.any():
+            places = self.places[index]
+            reach = cKDTree(places[alien]).query(places)[0]
+            weights[reach <= config.reach_mm] = LEFT_OUT
+        total = np.ones(len(self.patch.samples)) if before is None else before.copy()
+        total[total > LEFT_OUT] = 1.0
+        total[index] = weights
+        return total
 
     def _covariance(self, at: Point, level: ImageLevel, index: np.ndarray) -> np.ndarray:
         """Covariance (M, M) of the correlated noise of chosen samples."""

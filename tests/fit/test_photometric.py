@@ -274,3 +274,34 @@ def test_a_black_picture_is_no_fit():
     start = fit_landmarks(BASIS, MODEL, face.ibug68, intrinsics=INTRINSICS)
     with pytest.raises(ItemError, match="black or outside"):
         fitter().fit(np.zeros_like(image), face, start, INTRINSICS)
+
+
+def test_what_is_no_skin_is_left_out_with_its_neighbours_for_good():
+    problem, level, at = problem_at(np.zeros(COEFFICIENTS), outlier=2.5, reach_mm=15.0)
+    seen = problem.see(at, level)
+    spots = level.intrinsics[:2, 2] + level.intrinsics[0, 0] * (
+        problem.camera_points(at.face)[1][:, :2] / problem.camera_points(at.face)[1][:, 2:]
+    )
+    centre = spots[seen.index[len(seen.index) // 2]]
+    y, x = np.indices(level.values.shape)
+    dark = np.hypot(x - centre[0], y - centre[1]) < 6
+    stained = level._replace(values=np.where(dark, level.values - 1.5, level.values))
+    weights = problem.robust_weights(at, stained, seen.index)
+    hit = stained.sample(spots[seen.index])[0] < level.sample(spots[seen.index])[0] - 1
+    assert hit.sum() >= 1
+    assert (weights[seen.index[hit]] <= 1e-3).all()
+    assert np.median(weights[seen.index]) > 0.5
+    gone = weights <= 1e-3
+    again = problem.robust_weights(at, level, seen.index, weights)
+    assert (again[gone] <= 1e-3).all()
+
+
+def test_samples_that_are_not_seen_keep_their_weight():
+    problem, level, at = problem_at(np.zeros(COEFFICIENTS), outlier=3.0)
+    index = problem.see(at, level).index
+    weights = problem.robust_weights(at, level, index)
+    outside = np.setdiff1d(np.arange(len(weights)), index)
+    assert len(outside)
+    assert (weights[outside] == 1).all()
+    assert (weights > 0).all()
+    assert (weights <= 1).all()
