@@ -31,6 +31,10 @@ def fit(
     posterior_samples: Annotated[
         int, typer.Option(help="Also write this many identities drawn from the posterior.", min=0)
     ] = 0,
+    photometric: Annotated[
+        bool,
+        typer.Option("--photometric", help="Also fit the pixels' shading (experimental)."),
+    ] = False,
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     overwrite: opt.Overwrite = False,
@@ -59,6 +63,7 @@ def fit(
         texture_size=texture_size,
         posterior_samples=posterior_samples,
         seed=seed,
+        photometric=photometric,
     )
     with out.progress("fit") as progress:
         result = fit_photos(

@@ -68,6 +68,7 @@ class FitOptions:
         posterior_samples: identities drawn from the posterior and written, 0 for none.
         seed: seed of those draws.
         landmark_fit: settings of the solver.
+        photometric: also fit the pixels.
     """
 
     model: str = "builtin"
@@ -81,6 +82,7 @@ class FitOptions:
     posterior_samples: int = 0
     seed: int = 0
     landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
+    photometric: bool = False
 
 
 class BatchResult(NamedTuple):
@@ -103,7 +105,7 @@ class PhotoFitter:
             allow_download=options.allow_download,
             least_face=options.min_face if options.min_face else None,
         )
-        self.fitter = FaceFitter(self.model, options.landmark_fit)
+        self.fitter = FaceFitter(self.model, options.landmark_fit, photometric=options.photometric)
         self.writer = FaceWriter(self.model, unit=options.unit, texture_size=options.texture_size)
 
     def assets(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import camera_rotation_to_euler_deg
 from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, DetectedFace
+
+if TYPE_CHECKING:
+    from facekit.fit.photometric import PhotometricFitter
+
+# Points of the face that the photometric fit compares.
+_SAMPLES = 800
 
 # Without a known focal length the subject is taken to be at least this far away: closer, the
 # face's own perspective would be strong, and crops of portraits would be taken for close-ups.
@@ -69,16 +75,28 @@ class FaceFitter:
         model: the morphable model.
         config: settings of the landmark fit.
         focal_px: known focal length in pixels of the full image, or None for a rule.
+        photometric: also fit the pixels, starting from the landmarks; see ``fit.photometric``.
     """
 
     model: MorphableModel
     config: LandmarkFitConfig
     focal_px: float | None = None
+    photometric: bool = False
 
     @cached_property
     def basis(self) -> LandmarkBasis:
         """The model's landmark rows."""
         return build_landmark_basis(self.model)
+
+    @cached_property
+    def pixels(self) -> PhotometricFitter:
+        """What fits the pixels."""
+        # Imported here: its kernels would lengthen every start.
+        from facekit.fit.patch import build_patch
+        from facekit.fit.photometric import PhotometricFitter
+
+        patch = build_patch(self.model, count=_SAMPLES)
+        return PhotometricFitter(self.model, self.basis, patch, self.config)
 
     def fit(
         self, image: np.ndarray, face: DetectedFace, *, focal_px: float | None = None
@@ -91,7 +109,8 @@ class FaceFitter:
             focal_px: focal length of this photograph, when known (EXIF).
 
         Raises:
-            ItemError: the detection has no 68 landmarks, or they fit no head.
+            ItemError: the detection has no 68 landmarks, they fit no head, or too little skin is
+                seen for the pixels.
         """
         if face.ibug68 is None:
             raise ItemError("the face has a box but no 68 landmarks; use another --landmarks")
@@ -109,6 +128,8 @@ class FaceFitter:
             config=self.config,
         )
         intrinsics[[0, 1], [0, 1]] = fit.focal
+        if self.photometric:
+            fit = self.pixels.fit(image, face, fit, intrinsics).fit
         camera = Camera(intrinsics, fit.rotation, fit.translation, width, height)
         vertices = self.model.shape(fit.identity, fit.expression)
         error = self._landmark_error(fit)

@@ -305,3 +305,17 @@ def test_samples_that_are_not_seen_keep_their_weight():
     assert (weights[outside] == 1).all()
     assert (weights > 0).all()
     assert (weights <= 1).all()
+
+
+def test_the_fitter_fits_pixels_only_when_asked():
+    from facekit.fit.photo import FaceFitter
+
+    image, face = photograph(np.full(K, 0.8), np.zeros(MODEL.num_expression))
+    plain = FaceFitter(MODEL, LandmarkFitConfig(), focal_px=700.0).fit(image, face)
+    pixels = FaceFitter(MODEL, LandmarkFitConfig(), focal_px=700.0, photometric=True).fit(
+        image, face
+    )
+    start = fit_landmarks(BASIS, MODEL, face.ibug68, intrinsics=plain.camera.intrinsics)
+    np.testing.assert_array_equal(plain.fit.identity, start.identity)
+    assert (pixels.fit.identity != plain.fit.identity).any()
+    assert pixels.vertex_std_mm.shape == plain.vertex_std_mm.shape
