@@ -22,6 +22,7 @@ from facekit.evaluate.heads import (
 )
 from facekit.evaluate.now import NowPrediction
 from facekit.evaluate.truth import LANDMARK_FIT, TruthOptions
+from facekit.fit.colour_noise import ColourNoise
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.patch import build_patch
 from facekit.fit.photo import FaceFit, FaceFitter
@@ -32,6 +33,17 @@ from facekit.morphable import load_model
 from facekit.types import DetectedFace
 
 PHOTOMETRIC_FIT = "photometric_fit"
+# Gate (a)'s pictures are what the fit assumes, so hardly anything is left to noise.
+EXACT_PICTURES = PhotometricConfig(
+    noise=ColourNoise(broad=0.02, fine=0.01, white=0.01, edge_mm=0.5, relief=((0.02, 4.0),)),
+    red=0.5,
+    blur_mm=(2.0, 1.0),
+    robust_dof=8.0,
+    outlier=6.0,
+    hollows=(0.0, 0.02),
+    rounds=4,
+    steps=12,
+)
 
 
 class GateResult(NamedTuple):
@@ -61,7 +73,8 @@ def evaluate_gate(
         options: what decides the pictures.
         heads_file: of gates (c) and (d).
         samples: points of the face that are compared.
-        config: of the photometric fit.
+        config: of the photometric fit; None takes ``EXACT_PICTURES`` for gate (a), else the
+            defaults.
         progress: called with pictures done and their number.
 
     Raises:
@@ -78,7 +91,7 @@ def evaluate_gate(
         fitter.basis,
         build_patch(model, count=samples),
         fitter.config,
-        config or PhotometricConfig(),
+        config or (EXACT_PICTURES if gate == "a" else PhotometricConfig()),
     )
     scores = score_heads(
         heads,
