@@ -13,9 +13,9 @@ from facekit.checks import check_array
 from facekit.detect.faces import (
     CROP_MARGIN,
     box_of_points,
-    dense_crop,
     face_from_dense,
     largest_first,
+    roll_of_dense,
     roll_of_five,
 )
 from facekit.detect.landmark_sets import FLIP68, FLIP478
@@ -23,7 +23,7 @@ from facekit.detect.session import Network, open_asset
 from facekit.detect.tiles import tile_scales, tiles, whole_in_tile
 from facekit.errors import InputError, ItemError
 from facekit.geometry.alignment import SimilarityTransform
-from facekit.geometry.crop import square_crop, warp
+from facekit.geometry.crop import points_crop, square_crop, warp
 from facekit.types import DetectedFace
 
 STRIDES = (8, 16, 32)
@@ -36,8 +36,16 @@ SEARCHED_FACE = 24.0
 TILE_OVERLAP = 96
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
+# The second pass' views of a face: scale of the crop, further roll in degrees, and shift along and
+# across the eyes in face sizes. Chosen on validation persons: four are 4 % better than one.
+VIEWS = (
+    (1.03, 2.0, 0.015, 0.015),
+    (0.97, -2.0, -0.015, -0.015),
+    (1.03, -2.0, -0.015, 0.015),
+    (0.97, 2.0, 0.015, -0.015),
+)
 # Below this presence the landmark network saw no face in the crop.
-LEAST_PRESENCE = 0.9
+LEAST_PRESENCE = 0.7
 # ``confidence`` is the probability that a point lies within this distance, crop sides.
 TOLERANCE = 0.025
 
@@ -131,15 +139,19 @@ class BuiltinDetector:
     def _two_passes(
         self, image: np.ndarray, candidates: list[Candidate]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points, confidence and presence: in a crop of the box, then in one of the points."""
+        """Points, confidence and presence: in a crop of the box, then in views of the points."""
         crops = [_first_crop(candidate, self._size) for candidate in candidates]
         dense, _, _ = self.landmarks(image, crops)
-        crops = [dense_crop(points, size=self._size) for points in dense]
-        # The mean with the mirrored crop's answer: the two err differently. A face has to be one
-        # either way round.
-        points, confidence, presence = self.landmarks(image, crops)
-        again, trust, seen = self.landmarks(image, crops, mirrored=True)
-        return 0.5 * (points + again), 0.5 * (confidence + trust), np.minimum(presence, seen)
+        views = [crop for points in dense for crop in _views(points, self._size)]
+        # The mean over views and their mirror images: they err differently, and a face is one
+        # whichever way it is looked at.
+        straight = self.landmarks(image, views)
+        mirrored = self.landmarks(image, views, mirrored=True)
+        points, confidence, presence = (
+            (0.5 * (a + b)).reshape(len(candidates), len(VIEWS), *a.shape[1:]).mean(axis=1)
+            for a, b in zip(straight, mirrored, strict=True)
+        )
+        return points, confidence, presence
 
     def boxes(self, image: np.ndarray) -> list[Candidate]:
         """Return boxes and five points, best first, after non-maximum suppression."""
@@ -226,6 +238,22 @@ def _enlarged(
     """Return boxes and points of a reduced copy in the pixels of its original."""
     boxes = np.hstack([(boxes[:, :2] + 0.5) * ratio - 0.5, boxes[:, 2:] * ratio])
     return boxes, scores, (five + 0.5) * ratio - 0.5
+
+
+def _views(points: np.ndarray, size: int) -> list[SimilarityTransform]:
+    roll = roll_of_dense(points)
+    along = np.array([np.cos(roll), np.sin(roll)])
+    across = np.array([-along[1], along[0]])
+    extent = float(np.ptp(points, axis=0).max())
+    return [
+        points_crop(
+            points + extent * (x * along + y * across),
+            roll=roll + np.radians(turn),
+            size=size,
+            margin=CROP_MARGIN * scale,
+        )
+        for scale, turn, x, y in VIEWS
+    ]
 
 
 def _first_crop(candidate: Candidate, size: int) -> SimilarityTransform:
