@@ -57,9 +57,7 @@ def label_photos(
         InputError, OutputExistsError, MissingDependencyError: nothing could be started.
     """
     items = find_images(paths, output=output)
-    detector = open_detector(
-        source, allow_download=allow_download, least_face=min_face if min_face else None
-    )
+    detector = open_detector(source, allow_download=allow_download, least_face=min_face or None)
     side = None if min_face else WORKING_SIDE
     run = RunFolder(
         output,

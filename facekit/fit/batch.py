@@ -103,7 +103,7 @@ class PhotoFitter:
         self.detector: Detector = open_detector(
             options.landmarks,
             allow_download=options.allow_download,
-            least_face=options.min_face if options.min_face else None,
+            least_face=options.min_face or None,
         )
         self.fitter = FaceFitter(self.model, options.landmark_fit, photometric=options.photometric)
         self.writer = FaceWriter(self.model, unit=options.unit, texture_size=options.texture_size)

@@ -94,7 +94,15 @@ def train_landmarks(
     task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("landmarks", asdict(config))
     _note_config(run, config)
-    best = train(task, _model(task, init), config.loop, run, info, resume=resume, progress=progress)
+    best = train(
+        task,
+        _model(task, init, info.kind),
+        config.loop,
+        run,
+        info,
+        resume=resume,
+        progress=progress,
+    )
     path = run / "landmarks.onnx"
     result: dict[str, Any] = {"best": best, "onnx": str(path)}
     result["differences"] = export_landmarks(run / "best.pth", path)
@@ -129,7 +137,15 @@ def train_detector(
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("detector", asdict(config))
     _note_config(run, config)
-    best = train(task, _model(task, init), config.loop, run, info, resume=resume, progress=progress)
+    best = train(
+        task,
+        _model(task, init, info.kind),
+        config.loop,
+        run,
+        info,
+        resume=resume,
+        progress=progress,
+    )
     path = run / "detector.onnx"
     differences = export_detector(run / "best.pth", path, task)
     return _finish(run, {"best": best, "onnx": str(path), "differences": differences})
@@ -169,10 +185,9 @@ def _has_images(folder: Path) -> bool:
     return any((folder / file.stem.removeprefix("labels_")).is_dir() for file in files)
 
 
-def _model(task: LandmarkTask | DetectorTask, init: Path | None) -> Any:
+def _model(task: LandmarkTask | DetectorTask, init: Path | None, kind: str) -> Any:
     model = task.build_model()
     if init is not None:
-        kind = "landmarks" if isinstance(task, LandmarkTask) else "detector"
         weights = load_checkpoint(init, kind=kind)["ema"]["values"]
         try:
             model.load_state_dict(weights)
