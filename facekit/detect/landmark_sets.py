@@ -15,8 +15,7 @@ import numpy as np
 from facekit.checks import check_array
 
 # Dense points on the symmetry plane of the canonical mesh.
-_MIDLINE = (0, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 94, 151, 152, 164)
-_MIDLINE += (168, 175, 195, 197, 199, 200)
+_MIDLINE = (0, 1, 2, *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200)
 _FIRST_LEFT, _NUM_SURFACE = 248, 468
 # Iris rings run the same way round in the image, so inner and outer points swap under a flip.
 _IRIS_PAIRS = ((468, 473), (469, 476), (470, 475), (471, 474), (472, 477))

@@ -142,13 +142,13 @@ class PhotometricFitter:
                 prior = problem.light_prior(at.light)
                 if number == turn == 0:
                     at = _light_only(problem, at, level, seen, prior)
-                    robust = problem.robust_weights(at, level, seen.index, robust)
+                    robust = problem.robust_weights(at, level, seen.chosen, robust)
                     seen = problem.see(at, level, robust)
                 at, energy, tried = _minimise(problem, at, level, seen, prior)
                 iterations += tried
-                robust = problem.robust_weights(at, level, seen.index, robust)
+                robust = problem.robust_weights(at, level, seen.chosen, robust)
         hessian, _ = problem.linearise(at, level, seen, prior)
-        residual, _ = problem.residuals(at, level, seen.index)
+        residual, _ = problem.residuals(at, level, seen.chosen)
         fit = problem.landmarks.result(at.face, energy, iterations)
         covariance = np.linalg.inv(hessian)
         covariance = 0.5 * (covariance + covariance.T)
@@ -161,7 +161,7 @@ class PhotometricFitter:
         return PhotometricFit(
             fit._replace(covariance=covariance[:n, :n]),
             at.light,
-            self.patch.samples[seen.index],
+            self.patch.samples[seen.chosen],
             seen.weights,
             residual,
             evidence,

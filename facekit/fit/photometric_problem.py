@@ -116,7 +116,7 @@ def build_surface(
 class Seen(NamedTuple):
     """What is held while steps are taken."""
 
-    index: np.ndarray  # samples that count
+    chosen: np.ndarray  # samples that count
     factor: np.ndarray  # lower Cholesky factor of their covariance
     weights: np.ndarray
     rows: np.ndarray  # landmark rows
@@ -223,7 +223,7 @@ class PhotometricProblem:
 
     def energy(self, at: Point, level: ImageLevel, seen: Seen, prior: np.ndarray) -> float:
         """The negative log posterior, twice and without constants."""
-        residual, inside = self.residuals(at, level, seen.index)
+        residual, inside = self.residuals(at, level, seen.chosen)
         if not inside.all():
             return np.inf
         white = whiten(seen.factor, residual)
@@ -234,7 +234,7 @@ class PhotometricProblem:
         self, at: Point, level: ImageLevel, seen: Seen, prior: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix and gradient (both halved) of the energy."""
-        residual, jacobian = self.jacobian(at, level, seen.index)
+        residual, jacobian = self.jacobian(at, level, seen.chosen)
         white = whiten(seen.factor, np.column_stack([jacobian, residual]))
         hessian = white[:, :-1].T @ white[:, :-1]
         gradient = white[:, :-1].T @ white[:, -1]

@@ -123,11 +123,11 @@ def train(
     optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _schedule(s, config))
     average = MovingAverage(model, config.ema_decay)
-    start, record = 0, dict[str, float]()
+    start, record = 0, dict[str, Any]()
     if resume:
         start, record = _restore(last, info, model, optimizer, scheduler, average)
 
-    def save(path: Path, step: int, metrics: dict[str, float]) -> None:
+    def save(path: Path, step: int, metrics: dict[str, Any]) -> None:
         save_checkpoint(
             path,
             {
@@ -163,7 +163,7 @@ def train(
             average.update(model)
             logs.add({name: float(value.detach()) for name, value in losses.items()})
             if step % config.report_every == 0:
-                logs.report(step, {"learning_rate": scheduler.get_last_lr()[0]})
+                logs.report(step, {"learning_rate": float(scheduler.get_last_lr()[0])})
             done = step == config.steps
             if step % config.evaluate_every == 0 or done:
                 with average.applied(model), torch.no_grad():

@@ -91,8 +91,9 @@ def fuse_linear_norm(linear: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
 def fuse_blocks(module: nn.Module) -> nn.Module:
     """Replace, in place, every block that has ``fused`` by its plain twin; return the module."""
     for name, child in module.named_children():
-        if hasattr(child, "fused"):
-            setattr(module, name, child.fused())
+        fused = getattr(child, "fused", None)
+        if callable(fused):
+            setattr(module, name, fused())
         else:
             fuse_blocks(child)
     return module

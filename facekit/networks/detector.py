@@ -45,13 +45,14 @@ class DetectorNetwork(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.laterals = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in widths[1:])
         self.heads = nn.ModuleList(ConvBlock(neck, neck) for _ in STRIDES)
-        self.outputs = nn.ModuleList(nn.Conv2d(neck, NUM_CHANNELS, 1) for _ in STRIDES)
-        for output in self.outputs:
+        outputs = [nn.Conv2d(neck, NUM_CHANNELS, 1) for _ in STRIDES]
+        self.outputs = nn.ModuleList(outputs)
+        for output in outputs:
             nn.init.normal_(output.weight, std=0.01)
-            nn.init.zeros_(output.bias)
+            nn.init.zeros_(output.bias)  # type: ignore[arg-type]
             # Rare positives: start from a probability of 1 %, so that cells of background do
             # not swamp the first steps (T.-Y. Lin et al., Focal loss, 2017, section 4.1).
-            nn.init.constant_(output.bias[:1], -4.6)
+            nn.init.constant_(output.bias[:1], -4.6)  # type: ignore[index]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map (N, 3, H, W) RGB in [0, 255], H and W multiples of 32, to a map per stride.
@@ -86,8 +87,9 @@ class DetectorExport(nn.Module):
         self.network = fuse_blocks(network)
         with torch.no_grad():
             for output in network.outputs:
-                output.weight[0] *= slope
-                output.bias[0] = slope * output.bias[0] + offset
+                weight, bias = output.get_parameter("weight"), output.get_parameter("bias")
+                weight[0] *= slope
+                bias[0] = slope * bias[0] + offset
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the map of each stride, (1, 15, H / s, W / s), logits calibrated."""

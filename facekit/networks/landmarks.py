@@ -29,11 +29,12 @@ class LandmarkOutput(NamedTuple):
 
 
 class LandmarkNetwork(nn.Module):
-    """Patchify-4 stem, 3x3 convolutions down to 1/32, a narrow hidden layer, linear outputs.
+    """Patchify stem, 3x3 convolutions over four halvings, a narrow hidden layer, linear outputs.
 
     Args:
-        size: side of the crop, a multiple of 32.
-        widths: channels at strides 4, 8, 16 and 32.
+        size: side of the crop, a multiple of 8 patches.
+        patch: side of the stem's patches: more pixels at the same cost of what follows.
+        widths: channels at strides 1, 2, 4 and 8 patches.
         depths: convolutions at each stride.
         hidden: units of the hidden layer.
     """
@@ -42,13 +43,14 @@ class LandmarkNetwork(nn.Module):
         self,
         *,
         size: int = 128,
+        patch: int = 4,
         widths: tuple[int, ...] = (32, 64, 128, 192),
         depths: tuple[int, ...] = (1, 2, 3, 2),
         hidden: int = 160,
     ) -> None:
         super().__init__()
         self.size = size
-        layers: list[nn.Module] = [PatchStem(widths[0], patch=4)]
+        layers: list[nn.Module] = [PatchStem(widths[0], patch=patch)]
         channels = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for index in range(depth):
@@ -56,7 +58,7 @@ class LandmarkNetwork(nn.Module):
                 layers.append(ConvBlock(channels, width, stride=stride))
                 channels = width
         self.features = nn.Sequential(*layers)
-        cells = (size // 4 // 2 ** (len(widths) - 1)) ** 2
+        cells = (size // patch // 2 ** (len(widths) - 1)) ** 2
         self.hidden = nn.Linear(channels * cells, hidden, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(hidden)
         self.points = nn.Linear(hidden, NUM_DENSE * 2)

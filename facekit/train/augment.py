@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numba
 import numpy as np
-from numba.types import Array, float32, float64, int32, int64, uint8, void
+from numba import types
 from scipy.spatial import ConvexHull, Delaunay
 
 from facekit.geometry.rotations import euler_to_matrix
@@ -113,13 +113,13 @@ def _ring(points: np.ndarray, outline: np.ndarray, radius: float) -> np.ndarray:
 
 
 @numba.njit(
-    void(
-        float64[:, ::1],
-        float64[:, ::1],
-        int32[:, ::1],
-        float64[:, ::1],
-        float64[:, ::1],
-        float64[:, ::1],
+    types.void(
+        types.float64[:, ::1],
+        types.float64[:, ::1],
+        types.int32[:, ::1],
+        types.float64[:, ::1],
+        types.float64[:, ::1],
+        types.float64[:, ::1],
     ),
     nogil=True,
     cache=True,
@@ -200,14 +200,14 @@ def warp_turned(
 
 
 @numba.njit(
-    void(
-        Array(uint8, 3, "C", readonly=True),
-        float32[:, ::1],
-        float32[::1],
-        Array(float32, 1, "C", readonly=True),
-        int64,
-        float32,
-        uint8[:, :, ::1],
+    types.void(
+        types.Array(types.uint8, 3, "C", readonly=True),
+        types.float32[:, ::1],
+        types.float32[::1],
+        types.Array(types.float32, 1, "C", readonly=True),
+        types.int64,
+        types.float32,
+        types.uint8[:, :, ::1],
     ),
     nogil=True,
     cache=True,
@@ -277,10 +277,14 @@ def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cv2.line(kernel, ends[0], ends[1], 1.0)
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     if draw[3] < 0.15:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 85))]
-        _, data = cv2.imencode(".jpg", image, quality)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = through_jpeg(image, int(rng.integers(15, 85)))
     return image
+
+
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Return an image (H, W, 3) as JPEG of a quality in [1, 100] gives it back."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def occlude(image: np.ndarray, rng: np.random.Generator, texture: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def written(size: int, rng: np.random.Generator) -> np.ndarray:
             font=font,
         )
     angle = rng.normal(0, 8) if rng.random() < 0.6 else rng.uniform(0, 360)
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1.0)
+    matrix = np.asarray(cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1.0), np.float64)
     matrix[:, 2] -= (side - size) / 2
     image = cv2.warpAffine(np.asarray(page), matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
     if rng.random() < 0.5:
@@ -140,7 +140,8 @@ def _piece(size: int, rng: np.random.Generator, picture: np.ndarray) -> np.ndarr
     side = float(np.exp(rng.uniform(np.log(48), np.log(min(picture.shape[:2])))))
     centre = rng.uniform(0, 1, 2) * picture.shape[1::-1]
     angle, scale = rng.uniform(0, 360), size / side
-    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), angle, scale)
+    middle = (float(centre[0]), float(centre[1]))
+    matrix = np.asarray(cv2.getRotationMatrix2D(middle, angle, scale), np.float64)
     matrix[:, 2] += size / 2 - centre
     if rng.random() < 0.5:
         matrix[0] = -matrix[0]

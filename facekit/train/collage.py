@@ -11,7 +11,14 @@ import numpy as np
 from facekit.detect.faces import roll_of_dense
 from facekit.detect.landmark_sets import FLIP478, dense_to_ibug68, ibug68_to_five
 from facekit.geometry.crop import square_crop
-from facekit.train.augment import TurnMesh, photometric, to_grey, turned_points, warp_turned
+from facekit.train.augment import (
+    TurnMesh,
+    photometric,
+    through_jpeg,
+    to_grey,
+    turned_points,
+    warp_turned,
+)
 from facekit.train.backgrounds import background, shuffled
 from facekit.train.portraits import Portraits
 
@@ -358,6 +365,5 @@ def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     if draw[2] < 0.2:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 90))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+        image = through_jpeg(image, int(rng.integers(20, 90)))
     return to_grey(image) if draw[3] < 0.15 else image

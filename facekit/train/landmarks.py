@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from facekit.detect.faces import CROP_MARGIN, dense_crop
 from facekit.detect.landmark_sets import FLIP478, dense_weights68
 from facekit.errors import InputError
+from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import square_crop, warp
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.loop import LoopConfig
@@ -54,10 +55,11 @@ class LandmarkConfig:
     Attributes:
         loop: see ``LoopConfig``.
         batch_size: crops a step.
-        size: crop side, pixels.
-        widths, depths, hidden: see ``LandmarkNetwork``.
+        size: crop side, pixels; margin: over the points' bounding square.
+        patch, widths, depths, hidden: see ``LandmarkNetwork``.
         wing_width, wing_curvature: of the wing loss, fractions of the crop's side.
-        tight: share of crops that are nearly aligned, as the second pass sees them.
+        tight: share of crops that are nearly aligned, as a second pass sees them; 1 trains a
+            network for the second pass alone.
         morph: share of portraits that take on another's shape, and often some of its skin.
         turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
         deform: share of faces that are smoothly deformed; deform_amount by how much, face widths.
@@ -71,6 +73,8 @@ class LandmarkConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     batch_size: int = 64
     size: int = 128
+    margin: float = CROP_MARGIN
+    patch: int = 4
     widths: tuple[int, ...] = (32, 64, 128, 192)
     depths: tuple[int, ...] = (1, 2, 3, 2)
     hidden: int = 160
@@ -109,7 +113,8 @@ class LandmarkTask:
         self._pictures = load_pictures(TRAINING_PICTURES)
         real = ~train.rendered if not train.rendered.all() else train.rendered
         self._real = np.flatnonzero(real & (train.weights > 0.9))
-        self.mean_shape, mesh_shape = mean_shapes(train.points[self._real])
+        points = train.points[self._real]
+        self.mean_shape, mesh_shape = mean_shapes(points, margin=config.margin)
         self._mesh: TurnMesh = build_turn_mesh(mesh_shape)
         self._to_ibug = torch.from_numpy(dense_weights68()).float()
         # Points that the 68 are made of, the irises and the eyelids matter most to users.
@@ -124,7 +129,9 @@ class LandmarkTask:
         """Return a network with the configured shape that starts from the mean shape."""
         c = self.config
         torch.manual_seed(c.loop.seed)
-        model = LandmarkNetwork(size=c.size, widths=c.widths, depths=c.depths, hidden=c.hidden)
+        model = LandmarkNetwork(
+            size=c.size, patch=c.patch, widths=c.widths, depths=c.depths, hidden=c.hidden
+        )
         model.set_mean_shape(torch.from_numpy(self.mean_shape).float())
         return model
 
@@ -181,11 +188,12 @@ class LandmarkTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return mean errors over the validation split, percent of the outer-eye distance.
 
-        The first pass sees the label's box moved and scaled by a fixed draw; the second the crop
-        of the first's points. ``score`` is the second's error over the 68 points and irises of
-        the photographs; ``renders`` that of rendered heads, percent of their box's diagonal.
+        The first pass sees the label's box moved and scaled by a fixed draw (a network for the
+        second pass alone: a nearly aligned crop); the second the crop of the first's points.
+        ``score`` is the second's error over the 68 points and irises of the photographs;
+        ``renders`` that of rendered heads, percent of their box's diagonal.
         """
-        data = self._validation
+        c, data = self.config, self._validation
         rng = np.random.default_rng(1)
         first, second, rendered = [], [], []
         for begin in range(0, len(data), 64):
@@ -193,12 +201,9 @@ class LandmarkTask:
             crops = []
             for i in rows:
                 truth = data.points[i, :, :2]
-                low, high = truth.min(0), truth.max(0)
-                side = CROP_MARGIN * float((high - low).max()) * np.exp(rng.normal(0, 0.06))
-                centre = (low + high) / 2 + rng.normal(0, 0.03, 2) * side
-                crops.append(square_crop(centre, side, size=self.config.size))
+                crops.append(self._start(truth, rng))
             guess = self._predict(model, data, rows, crops)
-            crops = [dense_crop(points, size=self.config.size) for points in guess]
+            crops = [dense_crop(points, size=c.size, margin=c.margin) for points in guess]
             refined = self._predict(model, data, rows, crops)
             for k, i in enumerate(rows):
                 truth = data.points[i, :, :2]
@@ -217,6 +222,17 @@ class LandmarkTask:
             figures["renders"] = float(np.mean(rendered))
             figures["renders_over_10_percent"] = float(np.mean(np.array(rendered) > 10)) * 100
         return figures
+
+    def _start(self, truth: np.ndarray, rng: np.random.Generator) -> SimilarityTransform:
+        c = self.config
+        aligned = c.tight == 1
+        margin = c.margin * float(np.exp(rng.normal(0, 0.02 if aligned else 0.06)))
+        low, high = truth.min(0), truth.max(0)
+        side = margin * float((high - low).max())
+        shift = rng.normal(0, 0.01 if aligned else 0.03, 2) * side
+        if aligned:
+            return dense_crop(truth + shift, size=c.size, margin=margin)
+        return square_crop((low + high) / 2 + shift, side, size=c.size)
 
     def _predict(
         self, model: nn.Module, data: Portraits, rows: range, crops: list[Any]
@@ -254,7 +270,8 @@ class LandmarkTask:
                 bent = deformed_points(*moved, rng, amount=c.deform_amount)
                 moved = (moved[0], bent)
             target = moved[1][:478, :2]
-        matrix = jittered_crop(target, rng, size=c.size, tight=rng.random() < c.tight)
+        tight = rng.random() < c.tight
+        matrix = jittered_crop(target, rng, size=c.size, margin=c.margin, tight=tight)
         points = target @ matrix[:, :2].T + matrix[:, 2]
         if moved is None:
             crop = cv2.warpAffine(
@@ -358,7 +375,9 @@ def export_landmarks(checkpoint: Path, path: Path) -> dict[str, float]:
     """
     contents = load_checkpoint(checkpoint, kind="landmarks")
     config = contents["config"]
-    names = ("size", "widths", "depths", "hidden")
+    # Checkpoints from before patches and margins could be chosen have the first defaults.
+    config = {"patch": 4, "margin": CROP_MARGIN, **config}
+    names = ("size", "patch", "widths", "depths", "hidden")
     model = LandmarkNetwork(**{name: config[name] for name in names})
     model.load_state_dict(contents["ema"]["values"])
     size = config["size"]
@@ -373,7 +392,7 @@ def export_landmarks(checkpoint: Path, path: Path) -> dict[str, float]:
         metadata={
             "facekit.schema": "facekit.landmarks-network/1",
             "facekit.size": str(size),
-            "facekit.margin": str(CROP_MARGIN),
+            "facekit.margin": str(config["margin"]),
             "facekit.set": "mediapipe478",
         },
         tolerance=1e-3,

@@ -66,7 +66,7 @@ def export_onnx(
         torch.onnx.export(
             module,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             input_names=[input_name],
             output_names=list(outputs),
             dynamic_axes={input_name: dynamic, **outputs},

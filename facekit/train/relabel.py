@@ -122,6 +122,6 @@ def relabel(
                 progress(done, total)
         table |= {"landmarks478": points, "landmark_score": score, "landmark_spread": spread}
         with atomic_path(output / file.name) as temporary:
-            np.savez_compressed(temporary, **table)
+            np.savez_compressed(temporary, **table)  # type: ignore[arg-type]
         written.append(output / file.name)
     return written

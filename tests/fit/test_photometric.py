@@ -175,7 +175,7 @@ def test_the_jacobian_is_the_derivative():
     rng = np.random.default_rng(5)
     coefficients = np.concatenate([0.3 * rng.normal(size=K), np.full(COEFFICIENTS - K, 0.2)])
     problem, level, at = problem_at(coefficients)
-    index = problem.see(at, level).index
+    index = problem.see(at, level).chosen
     _, jacobian = problem.jacobian(at, level, index)
     n = problem.num_face
     steps = np.full(problem.num_free, 1e-6)
@@ -282,23 +282,23 @@ def test_what_is_no_skin_is_left_out_with_its_neighbours_for_good():
     spots = level.intrinsics[:2, 2] + level.intrinsics[0, 0] * (
         problem.camera_points(at.face)[1][:, :2] / problem.camera_points(at.face)[1][:, 2:]
     )
-    centre = spots[seen.index[len(seen.index) // 2]]
+    centre = spots[seen.chosen[len(seen.chosen) // 2]]
     y, x = np.indices(level.values.shape)
     dark = np.hypot(x - centre[0], y - centre[1]) < 6
     stained = level._replace(values=np.where(dark, level.values - 1.5, level.values))
-    weights = problem.robust_weights(at, stained, seen.index)
-    hit = stained.sample(spots[seen.index])[0] < level.sample(spots[seen.index])[0] - 1
+    weights = problem.robust_weights(at, stained, seen.chosen)
+    hit = stained.sample(spots[seen.chosen])[0] < level.sample(spots[seen.chosen])[0] - 1
     assert hit.sum() >= 1
-    assert (weights[seen.index[hit]] <= 1e-3).all()
-    assert np.median(weights[seen.index]) > 0.5
+    assert (weights[seen.chosen[hit]] <= 1e-3).all()
+    assert np.median(weights[seen.chosen]) > 0.5
     gone = weights <= 1e-3
-    again = problem.robust_weights(at, level, seen.index, weights)
+    again = problem.robust_weights(at, level, seen.chosen, weights)
     assert (again[gone] <= 1e-3).all()
 
 
 def test_samples_that_are_not_seen_keep_their_weight():
     problem, level, at = problem_at(np.zeros(COEFFICIENTS), outlier=3.0)
-    index = problem.see(at, level).index
+    index = problem.see(at, level).chosen
     weights = problem.robust_weights(at, level, index)
     outside = np.setdiff1d(np.arange(len(weights)), index)
     assert len(outside)
