@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import warnings
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path, write_text
+from facekit.io.obj_text import read_tables
 from facekit.types import Mesh
 
 UNITS_PER_MM = {"mm": 1.0, "cm": 0.1, "m": 0.001}
@@ -69,20 +71,44 @@ def read_obj(path: Path) -> Mesh:
     Raises:
         InputError: no vertices or faces, malformed numbers, or indices out of range.
     """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return _plain_mesh(content) or _any_mesh(path, content)
+
+
+def _plain_mesh(content: bytes) -> Mesh | None:
+    """The common case by compiled code: triangles with indices from 1; else None."""
+    tables = read_tables(content)
+    if tables is None:
+        return None
+    table, uv_table, faces, face_uvs = tables
+    if table.shape[1] not in (3, 4, 6, 7) or faces.max() > len(table):
+        return None  # the slow path says what is wrong
+    has_uvs = len(uv_table) > 0 and bool((face_uvs > 0).all())
+    colours = np.clip(table[:, 3:6], 0, 1) if table.shape[1] >= 6 else None
+    return Mesh(
+        np.ascontiguousarray(table[:, :3]),
+        (faces - 1).astype(np.int32),
+        np.ascontiguousarray(uv_table) if has_uvs else None,
+        (face_uvs - 1).astype(np.int32) if has_uvs else None,
+        colours,
+    )
+
+
+def _any_mesh(path: Path, content: bytes) -> Mesh:
+    """Every other file, line by line."""
     vertices: list[str] = []
     uvs: list[str] = []
     corners: list[str] = []
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("v "):
-                    vertices.append(line[2:])
-                elif line.startswith("vt "):
-                    uvs.append(line[3:])
-                elif line.startswith("f "):
-                    corners.append(line[2:].strip())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    for line in io.StringIO(content.decode("utf-8", errors="replace"), newline=None):
+        if line.startswith("v "):
+            vertices.append(line[2:])
+        elif line.startswith("vt "):
+            uvs.append(line[3:])
+        elif line.startswith("f "):
+            corners.append(line[2:].strip())
     if not vertices:
         raise InputError(f"{path}: expected an OBJ mesh, found no vertices")
     try:
