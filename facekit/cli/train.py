@@ -96,6 +96,10 @@ def renders(
         typer.Option("--frontal", help="Most views from near the front, half as far to the side."),
     ] = False,
     views: Annotated[int, typer.Option(min=1, help="Pictures of each head.")] = 4,
+    variety: Annotated[
+        float,
+        typer.Option(min=0, max=3, help="Spread of shapes and expressions, 1 the model's own."),
+    ] = 1.0,
     model: opt.Model = "builtin",
     seed: opt.Seed = 0,
 ) -> int:
@@ -112,7 +116,13 @@ def renders(
     options = replace(OPTIONS, yaw_deg=yaw, yaw_uniform=not frontal, views=views)
     with out.progress("renders") as progress:
         path = write_renders(
-            output, load_model(model), count, seed=seed, options=options, progress=progress
+            output,
+            load_model(model),
+            count,
+            seed=seed,
+            variety=variety,
+            options=options,
+            progress=progress,
         )
     out.data(path)
     out.info(f"{count} pictures in {time.monotonic() - start:.0f} s -> {output}")

@@ -32,17 +32,31 @@ class SubjectSource(Protocol):
 
 
 class ModelSubjects:
-    """Random people of a morphable model with an ``ibug68`` landmark map."""
+    """Random people of a morphable model with an ``ibug68`` landmark map.
 
-    def __init__(self, model: MorphableModel, *, expression_strength: float = 1.0) -> None:
+    Args:
+        model: the morphable model.
+        identity_strength, expression_strength: see ``random_coefficients``.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        *,
+        identity_strength: float = 1.0,
+        expression_strength: float = 1.0,
+    ) -> None:
         self._model = model
-        self._strength = expression_strength
+        self._identity, self._expression = identity_strength, expression_strength
 
     def draw(self, rng: np.random.Generator, person: int) -> Subject:
         """Return a random identity with a random expression."""
         del person
         identity, expression = random_coefficients(
-            self._model, rng, expression_strength=self._strength
+            self._model,
+            rng,
+            identity_strength=self._identity,
+            expression_strength=self._expression,
         )
         return subject_from_model(self._model, identity=identity, expression=expression)
 

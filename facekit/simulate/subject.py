@@ -121,15 +121,20 @@ def subject_from_model(
 
 
 def random_coefficients(
-    model: MorphableModel, rng: np.random.Generator, *, expression_strength: float = 1.0
+    model: MorphableModel,
+    rng: np.random.Generator,
+    *,
+    identity_strength: float = 1.0,
+    expression_strength: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw identity (K,) and expression (E,) coefficients of a plausible person.
 
-    Identity is normal, clipped to two deviations. A quarter of the faces is neutral; else a few
-    blendshapes are up to ``expression_strength`` strong (bounds hold), and left and right twins
-    move together but for a tenth. ``pca`` modes are normal about their prior.
+    Identity is normal, clipped to two deviations, times ``identity_strength``. A quarter of the
+    faces is neutral; else a few blendshapes are up to ``expression_strength`` strong (bounds
+    hold), and left and right twins move together but for a tenth. ``pca`` modes are normal about
+    their prior.
     """
-    identity = np.clip(rng.standard_normal(model.num_identity), -2, 2)
+    identity = identity_strength * np.clip(rng.standard_normal(model.num_identity), -2, 2)
     expression = np.zeros(model.num_expression)
     calm = rng.random() < 0.25
     blendshapes = [i for i, kind in enumerate(model.expression_kind) if kind == "blendshape"]

@@ -10,7 +10,7 @@ import numpy as np
 from facekit.io.atomic import atomic_path, make_folder
 from facekit.io.images import write_image
 from facekit.morphable.model import MorphableModel
-from facekit.simulate.sampler import PortraitOptions, PortraitSampler
+from facekit.simulate.sampler import ModelSubjects, PortraitOptions, PortraitSampler
 
 SET = "renders"
 OPTIONS = PortraitOptions(
@@ -33,6 +33,7 @@ def write_renders(
     count: int,
     *,
     seed: int = 0,
+    variety: float = 1.0,
     options: PortraitOptions = OPTIONS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -43,6 +44,8 @@ def write_renders(
         model: with a ``mediapipe478`` landmark map.
         count: pictures.
         seed: of every draw; picture k is the same whatever the count.
+        variety: spread of the heads' shapes and expressions over the model's own. What a network
+            has seen vary it does not take for average.
         options: see ``PortraitOptions``.
         progress: called with pictures done and in all.
 
@@ -50,7 +53,8 @@ def write_renders(
         InputError: the model lacks the map, or the folder cannot be written.
     """
     marks = model.landmark_map("mediapipe478")
-    sampler = PortraitSampler(model, seed=seed, options=options)
+    people = ModelSubjects(model, identity_strength=variety, expression_strength=variety)
+    sampler = PortraitSampler(people, seed=seed, options=options)
     make_folder(folder / SET)
     names, points, boxes = [], [], []
     for index in range(count):
@@ -69,7 +73,7 @@ def write_renders(
         boxes.append(np.concatenate([low, high - low]))
         if progress is not None:
             progress(index + 1, count)
-    people = np.arange(count) // options.views
+    persons = np.arange(count) // options.views
     path = folder / f"labels_{SET}.npz"
     with atomic_path(path) as temporary:
         np.savez_compressed(
@@ -78,7 +82,7 @@ def write_renders(
             box=np.array(boxes, np.float32).reshape(-1, 4),
             landmarks478=np.array(points, np.float32).reshape(-1, 478, 3),
             landmark_score=np.ones(count, np.float32),
-            identity128=_identities(people, seed),
+            identity128=_identities(persons, seed),
             rendered=np.ones(count, bool),
         )
     return path

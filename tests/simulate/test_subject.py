@@ -50,6 +50,11 @@ def test_random_coefficients_are_seeded_and_within_bounds():
     assert (expression >= 0).all()
     assert (expression <= 1).all()
     assert 0.1 < (expression == 0).all(axis=1).mean() < 0.45
+    twice = random_coefficients(
+        model, np.random.default_rng(7), identity_strength=2.0, expression_strength=0.5
+    )
+    np.testing.assert_array_equal(twice[0], 2 * again[0])
+    np.testing.assert_allclose(twice[1], 0.5 * again[1], rtol=1e-6)
     # Left and right eyelids move together.
     left, right = expression[:, 1], expression[:, 2]
     both = (left > 0) & (right > 0)
