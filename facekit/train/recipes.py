@@ -13,6 +13,7 @@ from facekit.config import dump_toml, load_toml, override
 from facekit.errors import InputError, UsageError
 from facekit.io.atomic import make_folder, write_json, write_text
 from facekit.learn.checkpoint import load_checkpoint
+from facekit.learn.grow import grow
 from facekit.learn.loop import LoopConfig, RunInfo, train
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
@@ -80,7 +81,8 @@ def train_landmarks(
         run: run folder.
         config: see ``LandmarkConfig``.
         resume: go on from ``RUN/last.pth``.
-        init: checkpoint of another run whose averaged weights this one starts from.
+        init: checkpoint of another run whose averaged weights this one starts from; its
+            network may be narrower (see ``learn.grow``).
         progress: called with steps done and in all.
 
     Returns:
@@ -208,11 +210,11 @@ def _model(task: LandmarkTask | DetectorTask, init: Path | None, kind: str) -> A
     if init is not None:
         weights = load_checkpoint(init, kind=kind)["ema"]["values"]
         try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
+            grow(model, weights)
+        except InputError as error:
             raise InputError(
-                f"{init}: its network has another shape than this configuration's; give the "
-                "settings it was trained with"
+                f"{init}: its network does not fit this configuration's ({error}); give the "
+                "depths and sizes it was trained with, and no smaller widths"
             ) from error
     return model
 

@@ -143,8 +143,11 @@ def test_a_run_starts_from_another_ones_weights(portraits, tmp_path, capsys):
     before = json.loads((first / "result.json").read_text())["best"]["score"]
     # Nothing was learnt: only the norms' running statistics moved a little.
     assert json.loads(capsys.readouterr().out)["best"]["score"] == pytest.approx(before, rel=0.1)
-    wider = ["--init", str(first / "best.pth"), "--set", "hidden=9"]
-    assert run(arguments("landmarks", portraits, tmp_path / "third", *wider)) == 3
-    assert "another shape" in capsys.readouterr().err
+    wider = [*still, "--set", "hidden=11"]
+    assert run(arguments("landmarks", portraits, tmp_path / "wide", *wider, "--json", steps=1)) == 0
+    assert json.loads(capsys.readouterr().out)["best"]["score"] == pytest.approx(before, rel=0.1)
+    narrower = ["--init", str(first / "best.pth"), "--set", "hidden=7"]
+    assert run(arguments("landmarks", portraits, tmp_path / "third", *narrower)) == 3
+    assert "can only grow" in capsys.readouterr().err
     both = ["--init", str(first / "best.pth"), "--resume"]
     assert run(arguments("landmarks", portraits, first, *both)) == 2
