@@ -23,6 +23,9 @@ LEAST_OVERLAP = 0.5
 LOWEST_SCORE = 0.05
 YUNET_THRESHOLD = 0.6
 SIZES = (0.0, 24.0, 48.0, 96.0, np.inf)
+VISIBLE = (0.0, 55.0, 75.0, 90.0, np.inf)
+# A face that shows this share of its outline counts as uncovered.
+UNCOVERED = 0.75
 ANGLES = (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0)
 
 
@@ -220,19 +223,28 @@ def _groups(scenes: Sequence[Scene]) -> dict[str, np.ndarray]:
     wanted = [(s.boxes[~s.ignore], s.five[~s.ignore]) for s in scenes]
     sizes = np.array([box[2:].max() for boxes, _ in wanted for box in boxes])
     poses = [estimate_pose_of_five(five) for _, fives in wanted for five in fives]
+    visible = 100 * np.concatenate([np.zeros(0), *(s.visible[~s.ignore] for s in scenes)])
     tables = (
         ("size", " px", SIZES, sizes),
         ("yaw", " deg", ANGLES, np.abs([pose.yaw_deg for pose in poses])),
         ("roll", " deg", ANGLES, np.abs([pose.roll_deg for pose in poses])),
+        ("visible", " %", VISIBLE, visible),
     )
     groups = {}
     for name, unit, edges, values in tables:
         for low, high in pairwise(edges):
             rows = np.flatnonzero((values >= low) & (values < high))
             if len(rows):
-                until = f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g} and more"
-                groups[f"{name} {until}{unit}"] = rows
+                groups[f"{name} {_span(low, high)}{unit}"] = rows
+    for low, high in pairwise(SIZES):
+        rows = np.flatnonzero((sizes >= low) & (sizes < high) & (visible >= 100 * UNCOVERED))
+        if len(rows):
+            groups[f"uncovered, size {_span(low, high)} px"] = rows
     return groups
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:g}-{high:g}" if np.isfinite(high) else f"{low:g} and more"
 
 
 def _false_alarms(tally: _Tally, threshold: float) -> dict[str, Any]:

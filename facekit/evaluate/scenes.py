@@ -34,6 +34,7 @@ class Scene(NamedTuple):
         boxes: (F, 4) x, y, width, height about each face's points, pixels.
         five: (F, 5, 2) each face's five points.
         ignore: (F,) bool: too small, cut or covered to be wanted, yet no background either.
+        visible: (F,) share of each face that is in the picture and uncovered.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scene(NamedTuple):
     boxes: np.ndarray
     five: np.ndarray
     ignore: np.ndarray
+    visible: np.ndarray
 
     def pixels(self) -> np.ndarray:
         """Return the image, a large file reduced as ``facekit landmarks`` does.
@@ -86,6 +88,7 @@ def collages(
             np.array([face.box for face in drawn.faces], np.float64).reshape(-1, 4),
             np.array([face.five for face in drawn.faces], np.float64).reshape(-1, 5, 2),
             np.array([face.ignore for face in drawn.faces], bool),
+            np.array([face.visible for face in drawn.faces], np.float64),
         )
 
 
@@ -153,4 +156,5 @@ def _drawn(
 
 
 def _empty(name: str, image: np.ndarray | Path) -> Scene:
-    return Scene(name, image, np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0, bool))
+    none = np.zeros(0)
+    return Scene(name, image, np.zeros((0, 4)), np.zeros((0, 5, 2)), none.astype(bool), none)

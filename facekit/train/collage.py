@@ -26,12 +26,14 @@ from facekit.train.portraits import Portraits
 class CollageFace(NamedTuple):
     """A face in a collage: box (x, y, width, height) and five points (5, 2), pixels.
 
-    ``ignore``: too small, cut or covered to be wanted, yet no background either.
+    ``ignore``: too small, cut or covered to be wanted, yet no background either; ``visible``: the
+    share of its outline's area that is in the picture and uncovered.
     """
 
     box: np.ndarray
     five: np.ndarray
     ignore: bool
+    visible: float = 1.0
 
 
 class Collage(NamedTuple):
@@ -345,14 +347,15 @@ def _judged(
     if visible < 0.15:
         return None
     small = float(face.box[2:].max()) < least
-    return face._replace(ignore=bool(small or visible < 0.55))
+    return face._replace(ignore=bool(small or visible < 0.55), visible=min(visible, 1.0))
 
 
 def _cut(face: CollageFace, cut: int, axis: int) -> CollageFace | None:
     beyond = (face.box[axis] + face.box[2 + axis] - cut) / face.box[2 + axis]
     if beyond > 0.85:
         return None
-    return face._replace(ignore=bool(face.ignore or beyond > 0.4))
+    left = face.visible * min(1.0, 1 - beyond)
+    return face._replace(ignore=bool(face.ignore or beyond > 0.4), visible=left)
 
 
 def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -28,13 +28,14 @@ def five_points(box, yaw=0.0, roll=0.0):
     return (flat - flat.mean(0)) * 0.005 * w + [x + w / 2, y + h / 2]
 
 
-def scene(name, *faces, ignore=()):
+def scene(name, *faces, ignore=(), visible=1.0):
     """Faces are (x, y, side) or (x, y, side, yaw, roll)."""
     boxes = np.array([[f[0], f[1], f[2], f[2]] for f in faces], float).reshape(-1, 4)
     five = np.array([five_points(b, *f[3:]) for b, f in zip(boxes, faces, strict=True)])
     hidden = np.array([k in ignore for k in range(len(faces))], bool)
     image = np.full((8, 8, 3), int(name), np.uint8)
-    return Scene(name, image, boxes, five.reshape(-1, 5, 2), hidden)
+    shown = np.full(len(faces), visible)
+    return Scene(name, image, boxes, five.reshape(-1, 5, 2), hidden, shown)
 
 
 class Says:
@@ -63,6 +64,20 @@ ANSWERS = {
     1: [(0, 0, 60, 0.8), (5, 5, 60, 0.7), (204, 0, 30, 0.9)],
     2: [(0, 0, 9, 0.6)],
 }
+
+
+def test_covered_faces_are_counted_apart():
+    scenes = [SCENES[0], scene("1", (0, 0, 60), visible=0.6)]
+    groups = evaluate_boxes(scenes, ScoredDetector(Says(ANSWERS), 0.5))["groups"]
+    assert groups["visible 55-75 %"] == {"recall_percent": 100.0, "count": 1, "missing": 0}
+    assert groups["visible 90 and more %"] == {"recall_percent": 50.0, "count": 2, "missing": 1}
+    assert groups["size 48-96 px"]["count"] == 1
+    assert "uncovered, size 48-96 px" not in groups
+    assert groups["uncovered, size 24-48 px"] == {
+        "recall_percent": 0.0,
+        "count": 1,
+        "missing": 1,
+    }
 
 
 def test_counts_by_hand():
