@@ -14,16 +14,19 @@ from facekit.errors import ItemError, MissingDependencyError
 from facekit.io.atomic import atomic_path
 from facekit.train.onnx import store_half
 
-# Convolutions only: the few dense layers at the end cost little and lose the most.
+# Convolutions only: the few dense layers at the end cost little and lose the most. Their weights
+# are stored as bytes all the same.
 OPERATIONS = ("Conv",)
+_LEAST_STORED = 4096
 
 
 def quantise_onnx(source: Path, path: Path, images: np.ndarray) -> dict[str, float]:
     """Write a network of ``export_onnx`` with 8-bit convolutions.
 
-    Weights are signed, one scale per output channel, within 7 bits (processors without VNNI add
-    pairs of products in 16 bits, which 8 bits would overflow); activations are unsigned, one
-    scale per tensor, over the range that the images reach. Sums run in 32 bits.
+    Convolutions' weights are signed, one scale per output channel, within 7 bits (processors
+    without VNNI add pairs of products in 16 bits, which 8 bits would overflow); activations are
+    unsigned, one scale per tensor, over the range that the images reach. Sums run in 32 bits.
+    Dense layers run in float; their weights are stored as 8-bit numbers, one scale per output.
 
     Args:
         source: the float file; one input.
@@ -85,6 +88,7 @@ def quantise_onnx(source: Path, path: Path, images: np.ndarray) -> dict[str, flo
         raise ItemError(f"{source}: cannot be quantised ({error})") from error
     finally:
         root.setLevel(level)
+    _store_bytes(quantised)
     store_half(quantised)
     del quantised.metadata_props[:]
     quantised.metadata_props.extend(model.metadata_props)
@@ -110,6 +114,31 @@ def _widen(model: Any) -> None:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _store_bytes(model: Any) -> None:
+    """Store dense layers' weights as int8 times a scale per row, which loading multiplies out."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    dense = {node.input[1] for node in graph.node if node.op_type == "Gemm"}
+    nodes, scales = [], []
+    for index, tensor in enumerate(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if tensor.name not in dense or values.dtype != np.float32 or values.size < _LEAST_STORED:
+            continue
+        scale = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, 1e-12)
+        name = tensor.name
+        rounded = np.round(values / scale).astype(np.int8)
+        graph.initializer[index].CopyFrom(numpy_helper.from_array(rounded, f"{name}.byte"))
+        scales.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"))
+        whole = f"{name}.whole"
+        nodes.append(helper.make_node("Cast", [f"{name}.byte"], [whole], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Mul", [whole, f"{name}.scale"], [name]))
+    graph.initializer.extend(scales)
+    nodes.extend(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _differences(source: Path, path: Path, images: np.ndarray) -> dict[str, float]:

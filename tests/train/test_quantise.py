@@ -59,6 +59,23 @@ def test_convolutions_are_integers_within_seven_bits(files):
     assert {p.key: p.value for p in model.metadata_props}["facekit.size"] == "64"
 
 
+def test_dense_weights_are_bytes(files):
+    folder, _, _ = files
+    model = onnx.load(folder / "int8.onnx")
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    bytes_ = [a for a in stored.values() if a.dtype == np.int8 and a.ndim == 2]
+    assert [a.shape for a in bytes_] == [(956, 16)]  # smaller layers stay as they are
+    assert np.abs(bytes_[0].astype(int)).max() == 127
+    exact = onnx.load(folder / "float.onnx")
+    (weights,) = (
+        onnx.numpy_helper.to_array(t).astype(np.float32)
+        for t in exact.graph.initializer
+        if tuple(t.dims) == (956, 16)
+    )
+    (scale,) = (a for name, a in stored.items() if name.endswith(".scale") and a.shape == (956, 1))
+    assert np.abs(bytes_[0] * scale - weights).max() <= 0.51 * scale.max()
+
+
 def test_any_batch_size(files):
     folder, images, _ = files
     assert np.allclose(run(folder / "int8.onnx", images)[:1], run(folder / "int8.onnx", images[:1]))

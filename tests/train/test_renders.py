@@ -48,9 +48,7 @@ def test_variety_widens_shapes(tmp_path):
     options = dataclasses.replace(SMALL, views=1, distance_mm=(2000.0, 2500.0))
     for variety in (0.0, 2.0):
         folder = tmp_path / str(variety)
-        write_renders(
-            folder, model, 4, seed=2, variety=variety, options=dataclasses.replace(SMALL, views=1)
-        )
+        write_renders(folder, model, 4, seed=2, variety=variety, options=options)
         with np.load(folder / "labels_renders.npz") as table:
             points.append(table["landmarks478"])
     mean, varied = (
