@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,8 +22,32 @@ def fit(
     ] = False,
     min_face: opt.MinFace = 0.0,
     focal: Annotated[
-        float, typer.Option(help="Focal length in pixels; 0: from EXIF, else a rule.", min=0)
+        str,
+        typer.Option(
+            help="Focal length: 1200 (pixels of the file) or 28mm (35 mm equivalent). Without it "
+            "EXIF says it, or the fit estimates it.",
+            metavar="PX|MM",
+        ),
+    ] = "",
+    fov: Annotated[
+        float,
+        typer.Option(help="Angle of view over the longer side, instead.", metavar="DEG", min=0),
     ] = 0.0,
+    distance: Annotated[
+        float,
+        typer.Option(
+            help="Known distance from the camera to the bridge between the eyes; with a known "
+            "focal length it gives the true size.",
+            metavar="MM",
+            min=0,
+        ),
+    ] = 0.0,
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored", help="The photographs are mirror images (selfies): put left right."
+        ),
+    ] = False,
     unit: Annotated[opt.Unit, typer.Option(help="Unit of the OBJ files.")] = opt.Unit.MM,
     texture_size: Annotated[
         int, typer.Option(help="Side of the texture in pixels.", min=64, max=8192)
@@ -52,13 +76,18 @@ def fit(
     from facekit.fit.batch import FitOptions, fit_photos
 
     start = time.monotonic()
+    pixels, film = _focal(focal)
     options = FitOptions(
         model=model,
         landmarks=landmarks.value,
         allow_download=allow_download,
         largest=largest,
         min_face=min_face,
-        focal_px=focal,
+        focal_px=pixels,
+        focal_35mm=film,
+        fov_deg=fov,
+        distance_mm=distance,
+        mirrored=mirrored,
         unit=unit.value,
         texture_size=texture_size,
         posterior_samples=posterior_samples,
@@ -69,6 +98,8 @@ def fit(
         result = fit_photos(
             paths, output, options, jobs=jobs, overwrite=overwrite, progress=progress
         )
+    for note in dict.fromkeys(f"{f['input']}: {f['focal_note']}" for f in _noted(result.faces)):
+        out.info(note)
     for failure in result.failures:
         out.warn(f"{failure['input']}: {failure['error']}")
     if as_json:
@@ -91,3 +122,25 @@ def fit(
         f"{time.monotonic() - start:.1f} s -> {result.page}"
     )
     return 5 if result.failures else 0
+
+
+def _focal(text: str) -> tuple[float, float]:
+    """Return pixels and 35 mm equivalent of a ``--focal``, one of them 0."""
+    from facekit.errors import UsageError
+
+    value = text.strip().lower()
+    film = value.endswith("mm")
+    number = value.removesuffix("mm").removesuffix("px").strip()
+    try:
+        focal = float(number or 0)
+    except ValueError:
+        focal = -1.0
+    if not 0 <= focal < 1e7:
+        raise UsageError(
+            f"--focal: expected pixels (1200) or a 35 mm equivalent (28mm), got {text!r}"
+        )
+    return (0.0, focal) if film else (focal, 0.0)
+
+
+def _noted(faces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [face for face in faces if face.get("focal_note")]

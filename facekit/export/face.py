@@ -76,6 +76,7 @@ class FaceWriter:
         source: str,
         image_size: Sequence[int],
         scale: float,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         """Write every file of a face into an existing folder.
 
@@ -92,6 +93,7 @@ class FaceWriter:
             source: the photograph's name, for the landmark file.
             image_size: width and height of the file.
             scale: ``image`` over file size.
+            facts: further values for the ``meta`` of params.npz.
         """
         texture = self._projector.project(image, vertices, camera)
         encoded = _jpeg(texture)
@@ -123,7 +125,7 @@ class FaceWriter:
             model_name=self.model.name,
             model_sha256=self.model.sha256,
             scale_source=scale_source,
-            extra_meta={"image": source},
+            extra_meta={"image": source, **(facts or {})},
         )
 
 

@@ -13,13 +13,15 @@ import numpy as np
 
 from facekit import threads
 from facekit.detect.registry import Detector, open_detector
-from facekit.errors import FacekitError, ItemError
+from facekit.errors import FacekitError, ItemError, UsageError
 from facekit.export import report
 from facekit.export.face import FILES, FaceWriter
 from facekit.export.overlay import face_panels
 from facekit.fit.landmark import LandmarkFitConfig
-from facekit.fit.photo import FaceFit, FaceFitter
-from facekit.geometry.cameras import scale_intrinsics
+from facekit.fit.mirror import mirrored_face
+from facekit.fit.photo import FaceFit, FaceFitter, Setting
+from facekit.fit.scale import film_focal_px
+from facekit.geometry.cameras import intrinsics_from_fov, scale_intrinsics
 from facekit.io.atomic import atomic_folder
 from facekit.io.discover import InputImage, find_images
 from facekit.io.images import Photo, read_photo
@@ -41,7 +43,12 @@ COLUMNS = (
     "pitch_deg",
     "roll_deg",
     "distance_mm",
+    "distance_low_mm",
+    "distance_high_mm",
     "focal_px",
+    "focal_35mm",
+    "focal_source",
+    "focal_note",
     "scale_source",
     "scale_std_percent",
     "box_x",
@@ -62,7 +69,11 @@ class FitOptions:
         largest: only the largest face of each photograph.
         min_face: side in pixels of the smallest face looked for, in tiles of the photograph at
             full size; 0 searches the whole view only.
-        focal_px: known focal length in pixels of the file, 0 for EXIF or else a rule.
+        focal_px: known focal length in pixels of the file; focal_35mm: as the equivalent for
+            36 x 24 mm film, over the diagonal; fov_deg: as the angle over the longer side. At
+            most one is not 0; else EXIF says it, or the fit estimates it.
+        distance_mm: known distance from the camera to the bridge between the eyes, 0 for none.
+        mirrored: the photographs show people as in a mirror; results are the way they are.
         unit: unit of OBJ files.
         texture_size: side of the texture in pixels.
         posterior_samples: identities drawn from the posterior and written, 0 for none.
@@ -77,12 +88,35 @@ class FitOptions:
     largest: bool = False
     min_face: float = 0.0
     focal_px: float = 0.0
+    focal_35mm: float = 0.0
+    fov_deg: float = 0.0
+    distance_mm: float = 0.0
+    mirrored: bool = False
     unit: str = "mm"
     texture_size: int = 1024
     posterior_samples: int = 0
     seed: int = 0
     landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: bool = False
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.focal_px, self.focal_35mm, self.fov_deg) if v]
+        if len(given) > 1:
+            raise UsageError("focal length: expected one of pixels, 35 mm equivalent and angle")
+        if min(self.focal_px, self.focal_35mm, self.distance_mm) < 0 or not (
+            0 <= self.fov_deg < 180
+        ):
+            raise UsageError(
+                "camera: expected a positive focal length and distance, an angle under 180"
+            )
+
+    def given_focal(self, width: int, height: int) -> float | None:
+        """Return the focal length that the options say, in pixels of the file, or None."""
+        if self.focal_35mm:
+            return film_focal_px(self.focal_35mm, width, height)
+        if self.fov_deg:
+            return float(intrinsics_from_fov(width, height, self.fov_deg)[0, 0])
+        return self.focal_px or None
 
 
 class BatchResult(NamedTuple):
@@ -126,20 +160,26 @@ class PhotoFitter:
             raise ItemError("no face was found")
         if self.options.largest:
             faces = faces[:1]
+        if self.options.mirrored:
+            width = photo.image.shape[1]
+            faces = [mirrored_face(face, width) for face in faces]
+            photo = photo._replace(image=np.ascontiguousarray(photo.image[:, ::-1]))
         rows: list[dict[str, Any]] = []
         errors: list[str] = []
         outputs: list[str] = []
-        focal = self._focal(photo)
+        setting = self._setting(photo)
+        note = "" if setting.focal_px else photo.focal_note
         for index, face in enumerate(faces):
             key = item.key if index == 0 else f"{item.key}.face{index + 1}"
             try:
-                result = self.fitter.fit(photo.image, face, focal_px=focal)
+                result = self.fitter.fit(photo.image, face, setting=setting)
             except ItemError as error:
                 errors.append(f"face {index + 1}: {error}")
                 continue
             self._write(folder / key, photo, result, item)
             outputs += [f"{key}/{name}" for name in FILES]
-            rows.append({"folder": key, "face": index + 1, **self.fitter.facts(result)})
+            facts = self.fitter.facts(result)
+            rows.append({"folder": key, "face": index + 1, **facts, "focal_note": note})
         if not rows:
             raise ItemError("; ".join(errors))
         record: dict[str, Any] = {"outputs": outputs, "faces": rows}
@@ -147,9 +187,13 @@ class PhotoFitter:
             record["error"] = "; ".join(errors)
         return record
 
-    def _focal(self, photo: Photo) -> float | None:
-        known = self.options.focal_px or photo.focal_px
-        return known * photo.scale if known else None
+    def _setting(self, photo: Photo) -> Setting:
+        given = self.options.given_focal(photo.width, photo.height)
+        return Setting(
+            focal_px=given * photo.scale if given else None,
+            exif_px=photo.focal_px * photo.scale if photo.focal_px else None,
+            distance_mm=self.options.distance_mm or None,
+        )
 
     def _write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
         full = Camera(
@@ -173,7 +217,13 @@ class PhotoFitter:
                 face=result.face,
                 params=params,
                 overlay=face_panels(photo.image, result.vertices, self.model, result.camera),
-                scale_source="prior",
+                scale_source=result.scale_source,
+                facts={
+                    "mirrored": self.options.mirrored,
+                    "focal_source": result.focal.source,
+                    "distance_mm": result.distance.mm,
+                    "distance_log_std": result.distance.log_std,
+                },
                 source=item.path.name,
                 image_size=(photo.width, photo.height),
                 scale=photo.scale,
@@ -290,7 +340,7 @@ def _summarise(run: RunFolder, output: Path, made: int) -> BatchResult:
         record = run.records[key]
         name = Path(record["input"]).name
         for face in record.get("faces", []):
-            faces.append({"input": name, "scale_source": "prior", **face})
+            faces.append({"input": name, **face})
         if record.get("error"):
             failures.append({"input": record["input"], "error": record["error"]})
     report.write_summary(output / "summary.csv", faces, COLUMNS)

@@ -15,7 +15,7 @@ import numpy as np
 from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import LandmarkBasis
-from facekit.fit.photo import assumed_focal
+from facekit.fit.scale import focal_prior
 from facekit.morphable.model import MorphableModel
 
 
@@ -37,7 +37,7 @@ def log_evidence(
     """
     values = []
     for points, width, height in labels:
-        focal = assumed_focal(points, width, height)
+        focal = focal_prior(points, width, height).focal_px
         intrinsics = np.array(
             [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]]
         )

@@ -16,99 +16,27 @@ Taylor, Robust statistical modeling using the t distribution, 1989).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cho_factor, cho_solve
 
 from facekit.checks import check_array
 from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
-from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix, skew
+from facekit.fit.landmark_problem import (
+    FaceState,
+    LandmarkFit,
+    LandmarkFitConfig,
+    LandmarkProblem,
+)
 from facekit.morphable.model import MorphableModel
 
+__all__ = ["FaceState", "LandmarkFit", "LandmarkFitConfig", "LandmarkProblem", "fit_landmarks"]
 
-@dataclass(frozen=True)
-class LandmarkFitConfig:
-    """Settings of the landmark fit.
-
-    The discrepancy's defaults were chosen by ``fit.evidence`` on labelled portraits, without any
-    3D truth. Its length matters (12 mm is 10 nats a face worse than 35), its deviation hardly.
-
-    Attributes:
-        discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can
-            express; also added to the per-vertex deviations.
-        discrepancy_length_mm: distance over which that deviation stays alike; 0 makes it
-            independent from point to point.
-        label_noise_px: pixel noise of the labeller, added to the model's stored covariance.
-        turn_growth: how a labeller's deviations grow from near-frontal views, where they were
-            measured, to turned ones: the variance takes the factor 1 + (growth sin yaw)^2.
-            Chosen on renders of 30 heads of known shape, none of them in the published bench.
-        identity_scale: prior deviation of the identity coefficients.
-        robust_dof: degrees of freedom of the Student-t noise.
-        log_focal_std: prior deviation of the logarithm of the focal length; 0 keeps it fixed.
-        max_iterations: accepted and rejected steps of each of the solver's rounds.
-        tolerance: stop when a step lowers the cost by a smaller part than this.
-    """
-
-    discrepancy_mm: float = 1.0
-    discrepancy_length_mm: float = 35.0
-    label_noise_px: float = 0.7
-    turn_growth: float = 3.0
-    identity_scale: float = 1.0
-    robust_dof: float = 8.0
-    log_focal_std: float = 0.0
-    max_iterations: int = 25
-    tolerance: float = 1e-5
-
-
-class LandmarkFit(NamedTuple):
-    """Result of a landmark fit.
-
-    Attributes:
-        identity: (K,) standard deviations.
-        expression: (E,) weights.
-        rotation: (3, 3) head to camera; translation: (3,) mm.
-        focal: pixels.
-        covariance: (K + E + 6 [+ 1], ...) Laplace posterior: identity, expression, rotation
-            vector, translation, and the log focal length when it was free.
-        residuals_px: (68, 2) projected minus observed.
-        weights: (68,) in (0, 1], what robustness left of each landmark.
-        rows: (68,) rows of the basis that the landmarks took.
-        cost: the final cost.
-        log_noise: half the log determinant of the landmarks' covariance.
-        iterations: steps tried.
-    """
-
-    identity: np.ndarray
-    expression: np.ndarray
-    rotation: np.ndarray
-    translation: np.ndarray
-    focal: float
-    covariance: np.ndarray
-    residuals_px: np.ndarray
-    weights: np.ndarray
-    rows: np.ndarray
-    cost: float
-    log_noise: float
-    iterations: int
-
-
-# Rounds after the first in which outliers lose weight, and the change that ends them.
+# Rounds after the first in which outliers lose weight.
 _REWEIGHTINGS = 4
-_SMALL_CHANGE = 0.02
-# Variance factor of a point that does not count at all.
-_LEFT_OUT = 1e8
-
-
-class FaceState(NamedTuple):
-    """Coefficients (K + E,), head-to-camera rotation and translation, log focal length change."""
-
-    coefficients: np.ndarray
-    rotation: np.ndarray
-    translation: np.ndarray
-    log_focal: float
+# Distance at which a second search for a free focal length begins, besides the prior's: the
+# outline that is held inside a step holds the distance too.
+_NEAR_MM = 400.0
 
 
 def fit_landmarks(
@@ -141,8 +69,9 @@ def fit_landmarks(
     problem = LandmarkProblem(
         basis, model, observed, trust, np.asarray(intrinsics, np.float64), config
     )
-    state = problem.initial_pose()
-    total = 0
+    state, total = problem.initial_pose(), 0
+    if config.log_focal_std > 0:
+        state, total = _choose_start(problem, state)
     # From far away every landmark looks like an outlier, so weights come last.
     for free in ("pose", "all", *["all"] * _REWEIGHTINGS):
         state, cost, iterations = _minimise(problem, state, free)
@@ -152,204 +81,18 @@ def fit_landmarks(
     return problem.result(state, cost, total)
 
 
-class LandmarkProblem:
-    """Residuals, their derivatives and the priors of one face."""
-
-    def __init__(
-        self,
-        basis: LandmarkBasis,
-        model: MorphableModel,
-        observed: np.ndarray,
-        trust: np.ndarray,
-        intrinsics: np.ndarray,
-        config: LandmarkFitConfig,
-    ) -> None:
-        self.basis, self.observed, self.trust, self.config = basis, observed, trust, config
-        self.focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
-        self.centre = intrinsics[:2, 2]
-        K, E = basis.num_identity, basis.modes.shape[2] - basis.num_identity
-        self.num_coefficients = K + E
-        self.weights = np.ones(68)
-        offsets = basis.mean[:68, None] - basis.mean[None, :68]
-        length = max(config.discrepancy_length_mm, 1e-6)
-        alike = np.exp(-0.5 * (offsets**2).sum(2) / length**2)
-        self.discrepancy = config.discrepancy_mm**2 * np.kron(alike, np.eye(2))
-        self.num_free = K + E + 6 + (config.log_focal_std > 0)
-        self.prior_mean = np.concatenate([np.zeros(K), model.expression_mean])
-        self.prior_precision = np.concatenate(
-            [np.full(K, config.identity_scale**-2.0), model.expression_std.astype(float) ** -2.0]
-        )
-        infinite = np.full(K, np.inf)
-        self.lower = np.concatenate([-infinite, model.expression_bounds[:, 0]])
-        self.upper = np.concatenate([infinite, model.expression_bounds[:, 1]])
-
-    def initial_pose(self) -> FaceState:
-        """Pose of the mean face by scaled orthography from least squares (68 points)."""
-        coefficients = np.clip(self.prior_mean, self.lower, self.upper)
-        model_points = self.basis.points(coefficients)[:68]
-        weights = np.where(np.arange(68) < 17, 0.2, 1.0) * self.trust
-        total = weights.sum()
-        if total <= 0:
-            raise ItemError("landmark fit: every landmark has confidence 0")
-        mean_model = weights @ model_points / total
-        mean_image = weights @ self.observed / total
-        image = (self.observed - mean_image) * weights[:, None]
-        spread = np.linalg.svd(image, compute_uv=False)
-        if spread[1] < 1e-3 * max(spread[0], 1e-9) or spread[1] < 1e-3:
-            raise ItemError("landmark fit: the landmarks lie on a point or a line")
-        affine, *_ = np.linalg.lstsq(
-            (model_points - mean_model) * weights[:, None], image, rcond=None
-        )
-        scale = float(np.linalg.norm(affine, axis=0).mean())
-        u, _, vt = np.linalg.svd(affine.T, full_matrices=False)
-        first_two = u @ vt
-        rotation = np.vstack([first_two, np.cross(first_two[0], first_two[1])])
-        if (HEAD_TO_CAMERA @ rotation)[2, 2] < 0:
-            # The affine fit of a nearly flat set may show the back of the head: start frontal.
-            angle = np.arctan2(first_two[1, 0], first_two[0, 0])
-            turn = rotvec_to_matrix(np.array([0.0, 0.0, angle]))
-            rotation = turn @ HEAD_TO_CAMERA
-        depth = float(self.focal.mean() / scale)
-        ray = np.append((mean_image - self.centre) / self.focal, 1.0)
-        return FaceState(coefficients, rotation, depth * ray - rotation @ mean_model, 0.0)
-
-    def rows(self, state: FaceState) -> np.ndarray:
-        """Rows of the landmarks for a state (the jaw's outline)."""
-        points = self.basis.points(state.coefficients)
-        return self.basis.visible_rows(points, state.rotation, state.translation)
-
-    def _labeller(self, state: FaceState) -> tuple[np.ndarray, float]:
-        """Labeller's covariance of each landmark (68, 2, 2) in px^2, and pixels per mm."""
-        depth = max(float(state.translation[2]), 1.0)
-        px_per_mm = float(self.focal.mean() * np.exp(state.log_focal)) / depth
-        _, _, roll = matrix_to_euler(HEAD_TO_CAMERA @ state.rotation)
-        turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
-        covariance = px_per_mm**2 * (turn @ self.basis.covariance_mm2 @ turn.T)
-        sin_yaw = float((HEAD_TO_CAMERA @ state.rotation)[2, 0])
-        covariance *= 1 + (self.config.turn_growth * sin_yaw) ** 2
-        return covariance + self.config.label_noise_px**2 * np.eye(2), px_per_mm
-
-    def noise(self, state: FaceState) -> np.ndarray:
-        """Lower Cholesky factor (136, 136) of the landmarks' covariance in px^2."""
-        labeller, px_per_mm = self._labeller(state)
-        trust = np.maximum(self.trust * self.weights, 1 / _LEFT_OUT)
-        covariance = px_per_mm**2 * self.discrepancy
-        index = 2 * np.arange(68)
-        for i in range(2):
-            for j in range(2):
-                covariance[index + i, index + j] += labeller[:, i, j] / trust
-        return np.linalg.cholesky(covariance)
-
-    def reweigh(self, state: FaceState) -> bool:
-        """Give outliers less weight for the next round; say whether anything changed."""
-        labeller, px_per_mm = self._labeller(state)
-        covariance = labeller + (px_per_mm * self.config.discrepancy_mm) ** 2 * np.eye(2)
-        residual = self.project(state, self.rows(state))[1] - self.observed
-        squared = np.einsum("ni,nij,nj->n", residual, np.linalg.inv(covariance), residual)
-        weights = (self.config.robust_dof + 2) / (self.config.robust_dof + squared)
-        # Only what is worse than expected loses weight: agreement is no extra certainty.
-        weights = np.minimum(weights, 1.0)
-        changed = bool(np.abs(weights - self.weights).max() > _SMALL_CHANGE)
-        self.weights = weights
-        return changed
-
-    def project(self, state: FaceState, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows' positions in the camera frame (68, 3) and in the image (68, 2)."""
-        points = self.basis.mean[rows] + self.basis.modes[rows] @ state.coefficients
-        camera = points @ state.rotation.T + state.translation
-        depth = np.maximum(camera[:, 2], 1.0)
-        scale = self.focal * np.exp(state.log_focal)
-        return camera, scale * camera[:, :2] / depth[:, None] + self.centre
-
-    def cost(self, state: FaceState, rows: np.ndarray, noise: np.ndarray) -> float:
-        """The negative log posterior (without constants) of a state."""
-        _, projected = self.project(state, rows)
-        residual = _whiten(noise, (projected - self.observed).ravel())
-        offset = state.coefficients - self.prior_mean
-        total = float(residual @ residual + (self.prior_precision * offset**2).sum())
-        if self.config.log_focal_std > 0:
-            total += (state.log_focal / self.config.log_focal_std) ** 2
-        return total
-
-    def linearise(
-        self, state: FaceState, rows: np.ndarray, noise: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Gauss-Newton matrix and gradient (both halved) of the cost at a state."""
-        camera, projected = self.project(state, rows)
-        depth = np.maximum(camera[:, 2], 1.0)
-        scale = self.focal * np.exp(state.log_focal)
-        D = np.zeros((68, 2, 3))
-        D[:, 0, 0] = scale[0] / depth
-        D[:, 1, 1] = scale[1] / depth
-        D[:, :, 2] = -scale * camera[:, :2] / depth[:, None] ** 2
-        J = np.empty((68, 2, self.num_free + 1))
-        C = self.num_coefficients
-        J[:, :, :C] = (D @ state.rotation) @ self.basis.modes[rows]
-        turned = camera - state.translation
-        # d(exp(w) R p)/dw = -[R p]x
-        J[:, :, C : C + 3] = -D @ np.array([skew(p) for p in turned])
-        J[:, :, C + 3 : C + 6] = D
-        if self.num_free > C + 6:
-            J[:, :, C + 6] = projected - self.centre
-        J[:, :, -1] = projected - self.observed
-        white = _whiten(noise, J.reshape(136, -1))
-        hessian = white[:, :-1].T @ white[:, :-1]
-        gradient = white[:, :-1].T @ white[:, -1]
-        diagonal = np.arange(C)
-        hessian[diagonal, diagonal] += self.prior_precision
-        gradient[:C] += self.prior_precision * (state.coefficients - self.prior_mean)
-        if self.num_free > C + 6:
-            hessian[-1, -1] += self.config.log_focal_std**-2.0
-            gradient[-1] += self.config.log_focal_std**-2.0 * state.log_focal
-        return hessian, gradient
-
-    def free_variables(self, state: FaceState, gradient: np.ndarray, free: str) -> np.ndarray:
-        """Variables a step may move: not those pushed against their bound."""
-        C = self.num_coefficients
-        mask = np.ones(self.num_free, bool)
-        if free == "pose":
-            mask[:C] = False
-            mask[C + 6 :] = False
-            return mask
-        at_lower = (state.coefficients <= self.lower) & (gradient[:C] > 0)
-        at_upper = (state.coefficients >= self.upper) & (gradient[:C] < 0)
-        mask[:C] = ~(at_lower | at_upper)
-        return mask
-
-    def moved(self, state: FaceState, step: np.ndarray) -> FaceState:
-        """The state after a step, expression weights kept in their bounds."""
-        C = self.num_coefficients
-        coefficients = np.clip(state.coefficients + step[:C], self.lower, self.upper)
-        rotation = rotvec_to_matrix(step[C : C + 3]) @ state.rotation
-        log_focal = state.log_focal + (float(step[C + 6]) if self.num_free > C + 6 else 0.0)
-        return FaceState(coefficients, rotation, state.translation + step[C + 3 : C + 6], log_focal)
-
-    def result(self, state: FaceState, cost: float, iterations: int) -> LandmarkFit:
-        """The fit at a state, with its Laplace posterior."""
-        rows, noise = self.rows(state), self.noise(state)
-        hessian, _ = self.linearise(state, rows, noise)
-        covariance = np.linalg.inv(hessian)
-        residuals = self.project(state, rows)[1] - self.observed
-        u, _, vt = np.linalg.svd(state.rotation)  # removes the drift of many small products
-        K = self.basis.num_identity
-        return LandmarkFit(
-            state.coefficients[:K],
-            state.coefficients[K:],
-            u @ vt,
-            state.translation,
-            float(self.focal.mean() * np.exp(state.log_focal)),
-            0.5 * (covariance + covariance.T),
-            residuals,
-            self.weights,
-            rows,
-            cost,
-            float(np.log(np.diag(noise)).sum()),
-            iterations,
-        )
-
-
-def _whiten(noise: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return solve_triangular(noise, values, lower=True, check_finite=False)
+def _choose_start(problem: LandmarkProblem, far: FaceState) -> tuple[FaceState, int]:
+    """The better of two fits, from the prior's distance and from nearby, and the steps tried."""
+    starts = [far]
+    if far.translation[2] > _NEAR_MM:
+        starts.append(problem.initial_pose(float(np.log(_NEAR_MM / far.translation[2]))))
+    found = []
+    for state in starts:
+        state, _, first = _minimise(problem, state, "pose")
+        state, cost, second = _minimise(problem, state, "all")
+        found.append((cost, state, first + second))
+    best = min(found, key=lambda item: item[0])
+    return best[1], sum(item[2] for item in found)
 
 
 def _minimise(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,20 @@ from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import LandmarkBasis, build_landmark_basis
 from facekit.fit.light import estimate_light
+from facekit.fit.scale import (
+    Distance,
+    FocalPrior,
+    ScaleCue,
+    apply_cue,
+    disagreement,
+    face_distance,
+    film_focal_mm,
+    focal_prior,
+    iris_cue,
+    scale_source,
+    size_std,
+    with_focal_variance,
+)
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import camera_rotation_to_euler_deg
 from facekit.morphable.model import MorphableModel
@@ -22,15 +36,24 @@ if TYPE_CHECKING:
 
 # Points of the face that the photometric fit compares.
 _SAMPLES = 800
+# Deviations from the expected beyond which a measured iris, or a told distance, cannot be right.
+_IRIS_LIMIT, _DISTANCE_LIMIT = 3.0, 5.0
 
-# Without a known focal length the subject is taken to be at least this far away: closer, the
-# face's own perspective would be strong, and crops of portraits would be taken for close-ups.
-NEAREST_SUBJECT_MM = 700.0
-# Focal length over the longer image side of an ordinary uncropped photograph (about 43 mm on
-# a 36 mm wide film).
-TYPICAL_FOCAL = 1.2
-# Distance between the outer eye corners of an average adult, for the rule above.
-_EYE_DISTANCE_MM = 90.0
+
+class Setting(NamedTuple):
+    """What is known of how a photograph was made.
+
+    Attributes:
+        focal_px: focal length in pixels of the image that is fitted, or None.
+        exif_px: what the file says of it, or None.
+        distance_mm: camera to the bridge between the eyes, or None.
+        distance_std: relative deviation of that distance.
+    """
+
+    focal_px: float | None = None
+    exif_px: float | None = None
+    distance_mm: float | None = None
+    distance_std: float = 0.02
 
 
 class FaceFit(NamedTuple):
@@ -45,7 +68,10 @@ class FaceFit(NamedTuple):
         light: (9, 3) spherical-harmonics light, linear RGB.
         vertex_std_mm: (V,) float32 posterior deviation along the normal, what the model cannot
             express included.
+        scale_source: ``prior``, ``focal``, ``iris`` or ``stage``; see ``fit.scale``.
         scale_std: relative deviation of the overall size.
+        focal: what was known of the focal length.
+        distance: of the bridge between the eyes from the camera, with its interval.
         quality: in [0, 1]; see ``FaceFitter``.
         landmark_error: rms distance of the model's to the labelled landmarks (jaw excluded)
             over the distance of the outer eye corners in 3D, projected.
@@ -58,7 +84,10 @@ class FaceFit(NamedTuple):
     neutral: np.ndarray
     light: np.ndarray
     vertex_std_mm: np.ndarray
+    scale_source: str
     scale_std: float
+    focal: FocalPrior
+    distance: Distance
     quality: float
     landmark_error: float
 
@@ -73,8 +102,8 @@ class FaceFitter:
 
     Attributes:
         model: the morphable model.
-        config: settings of the landmark fit.
-        focal_px: known focal length in pixels of the full image, or None for a rule.
+        config: settings of the landmark fit; the focal length's freedom comes from the photograph.
+        focal_px: known focal length in pixels of every photograph, or None.
         photometric: also fit the pixels, starting from the landmarks; see ``fit.photometric``.
     """
 
@@ -99,25 +128,38 @@ class FaceFitter:
         return PhotometricFitter(self.model, self.basis, patch, self.config)
 
     def fit(
-        self, image: np.ndarray, face: DetectedFace, *, focal_px: float | None = None
+        self, image: np.ndarray, face: DetectedFace, *, setting: Setting | None = None
     ) -> FaceFit:
         """Fit one detected face.
 
         Args:
             image: (H, W, 3) uint8 RGB, the image the detection's pixels refer to.
             face: a detection with ``ibug68``.
-            focal_px: focal length of this photograph, when known (EXIF).
+            setting: what is known of the camera, in this image's pixels.
 
         Raises:
             ItemError: the detection has no 68 landmarks, they fit no head, or too little skin is
-                seen for the pixels.
+                seen for the pixels, or the known distance is that of no head of this size.
+            InputError: a focal length or distance that is not positive.
         """
         if face.ibug68 is None:
             raise ItemError("the face has a box but no 68 landmarks; use another --landmarks")
         height, width = image.shape[:2]
-        focal = self.focal_px or focal_px or assumed_focal(face.ibug68, width, height)
+        known = setting or Setting()
+        focal = focal_prior(
+            face.ibug68,
+            width,
+            height,
+            given_px=known.focal_px or self.focal_px,
+            exif_px=known.exif_px,
+            distance_mm=known.distance_mm,
+        )
         intrinsics = np.array(
-            [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]]
+            [
+                [focal.focal_px, 0, (width - 1) / 2],
+                [0, focal.focal_px, (height - 1) / 2],
+                [0, 0, 1.0],
+            ]
         )
         fit = fit_landmarks(
             self.basis,
@@ -125,11 +167,14 @@ class FaceFitter:
             face.ibug68,
             intrinsics=intrinsics,
             confidence=face.confidence,
-            config=self.config,
+            config=replace(self.config, log_focal_std=focal.log_std),
         )
         intrinsics[[0, 1], [0, 1]] = fit.focal
         if self.photometric:
-            fit = self.pixels.fit(image, face, fit, intrinsics).fit
+            pixels = self.pixels.fit(image, face, fit, intrinsics).fit
+            fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
+        fit, cues = self._measured(fit, face, known, intrinsics)
+        intrinsics[[0, 1], [0, 1]] = fit.focal
         camera = Camera(intrinsics, fit.rotation, fit.translation, width, height)
         vertices = self.model.shape(fit.identity, fit.expression)
         error = self._landmark_error(fit)
@@ -142,10 +187,36 @@ class FaceFitter:
             self.model.shape(fit.identity),
             light,
             self._vertex_std(fit, vertices),
-            self._scale_std(fit),
+            scale_source(focal, cues),
+            size_std(fit, self.basis),
+            focal,
+            face_distance(fit, self.basis),
             float(np.clip(face.score, 0, 1) * np.exp(-0.5 * (error / 0.06) ** 2)),
             error,
         )
+
+    def _measured(
+        self, fit: LandmarkFit, face: DetectedFace, known: Setting, intrinsics: np.ndarray
+    ) -> tuple[LandmarkFit, list[ScaleCue]]:
+        """The fit after the lengths that were measured, and those that counted."""
+        used = []
+        iris = iris_cue(face)
+        # A ring of another size than any eye's is a mistake of the labeller's.
+        if iris is not None and disagreement(fit, self.basis, iris) < _IRIS_LIMIT:
+            fit = apply_cue(fit, self.basis, intrinsics, iris)
+            used.append(iris)
+        if known.distance_mm is not None:
+            told = ScaleCue("distance", known.distance_mm, known.distance_std)
+            if disagreement(fit, self.basis, told) > _DISTANCE_LIMIT:
+                expected = face_distance(fit, self.basis)
+                raise ItemError(
+                    f"no head is this large at {known.distance_mm:.0f} mm; expected "
+                    f"{expected.low:.0f} to {expected.high:.0f} mm under a focal length of "
+                    f"{fit.focal:.0f} px: check the distance and the focal length"
+                )
+            fit = apply_cue(fit, self.basis, intrinsics, told)
+            used.append(told)
+        return fit, used
 
     def _landmark_error(self, fit: LandmarkFit) -> float:
         rows = self.basis.points(np.concatenate([fit.identity, fit.expression]))
@@ -163,16 +234,6 @@ class FaceFitter:
         spread = along @ self._identity_factor(fit).astype(np.float32)
         variance = (spread**2).sum(1) + np.float32(self.config.discrepancy_mm**2)
         return np.sqrt(variance)
-
-    def _scale_std(self, fit: LandmarkFit) -> float:
-        # The size of a head seen once is what the outer eye corners' distance says under the
-        # posterior: the pose takes up every other change of size.
-        K = self.basis.num_identity
-        rows = self.basis.mean[[36, 45]] + self.basis.modes[[36, 45], :, :K] @ fit.identity
-        axis = rows[1] - rows[0]
-        distance = np.linalg.norm(axis)
-        change = (self.basis.modes[45, :, :K] - self.basis.modes[36, :, :K]).T @ (axis / distance)
-        return float(np.linalg.norm(change @ self._identity_factor(fit)) / distance)
 
     def params(self, result: FaceFit) -> dict[str, Any]:
         """Return the arrays of ``params.npz`` (see ``facekit.io.params``) for a fit."""
@@ -216,26 +277,18 @@ class FaceFitter:
             "yaw_deg": round(yaw, 1),
             "pitch_deg": round(pitch, 1),
             "roll_deg": round(roll, 1),
-            "distance_mm": round(float(np.linalg.norm(result.fit.translation))),
+            "distance_mm": round(result.distance.mm),
+            "distance_low_mm": round(result.distance.low),
+            "distance_high_mm": round(result.distance.high),
             "focal_px": round(result.fit.focal, 1),
+            "focal_35mm": round(
+                film_focal_mm(result.fit.focal, result.camera.width, result.camera.height), 1
+            ),
+            "focal_source": result.focal.source,
+            "scale_source": result.scale_source,
             "scale_std_percent": round(100 * result.scale_std, 1),
             "box_x": x,
             "box_y": y,
             "box_width": w,
             "box_height": h,
         }
-
-
-def assumed_focal(ibug68: np.ndarray, width: int, height: int) -> float:
-    """Return a focal length in pixels for a photograph that says none.
-
-    An ordinary lens for the image's size, or longer when that would put the face nearer than
-    0.7 m: photographs that show little but a face are nearly always crops or made with a longer
-    lens. The eye distance is measured with the face's height, so that a turned head counts whole.
-    """
-    points = np.asarray(ibug68, np.float64)
-    eyes = np.linalg.norm(points[45] - points[36])
-    # Bridge to chin is about 1.2 outer-eye distances; it does not shrink as the head turns.
-    upright = np.linalg.norm(points[8] - points[27]) / 1.2
-    px_per_mm = max(eyes, upright) / _EYE_DISTANCE_MM
-    return max(TYPICAL_FOCAL * max(width, height), NEAREST_SUBJECT_MM * float(px_per_mm))

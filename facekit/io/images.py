@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facekit.errors import ItemError
 from facekit.io.atomic import atomic_path
+from facekit.io.exif import exif_focal
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = 200_000_000
@@ -27,7 +28,8 @@ class Photo(NamedTuple):
         scale: read size over the file's size, at most 1; a point p of the file (pixel centres
             at integers) lies at ``scale * (p + 0.5) - 0.5`` in ``image``.
         width, height: upright size in the file, pixels.
-        focal_px: focal length in pixels of the file, from EXIF's 35 mm equivalent, or None.
+        focal_px: focal length in pixels of the file, from EXIF, or None; see ``io.exif``.
+        focal_note: why a focal length in EXIF is not used, or empty.
     """
 
     image: np.ndarray
@@ -35,6 +37,7 @@ class Photo(NamedTuple):
     width: int
     height: int
     focal_px: float | None
+    focal_note: str = ""
 
 
 def read_photo(path: Path, *, max_side: int | None = None) -> Photo:
@@ -96,7 +99,7 @@ def _decode(file: Image.Image, path: Path, max_side: int | None) -> Photo:
     file.load()
     exif = file.getexif()
     orientation = exif.get(0x0112, 1)
-    focal_px = _focal_px(exif, width, height)
+    focal = exif_focal(exif, width, height)
     image = file
     if shrink and max_side is not None:
         ratio = max_side / max(width, height)
@@ -110,15 +113,7 @@ def _decode(file: Image.Image, path: Path, max_side: int | None) -> Photo:
         ImageOps.exif_transpose(rgb, in_place=True)
         if orientation >= 5:
             width, height = height, width
-    return Photo(np.asarray(rgb), scale, width, height, focal_px)
-
-
-def _focal_px(exif: Image.Exif, width: int, height: int) -> float | None:
-    # FocalLengthIn35mmFilm is defined over the diagonal of a 36 x 24 mm frame.
-    equivalent = exif.get_ifd(0x8769).get(0xA405)
-    if not isinstance(equivalent, (int, float)) or not 8 <= equivalent <= 2000:
-        return None
-    return float(equivalent) / np.hypot(36, 24) * float(np.hypot(width, height))
+    return Photo(np.asarray(rgb), scale, width, height, *focal)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

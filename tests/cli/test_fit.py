@@ -205,3 +205,13 @@ def test_two_jobs_give_what_one_gives(tmp_path, astronaut):
         assert run([*argv, "--texture-size", "64"]) == 0
         results.append((out / "summary.csv").read_text())
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [["--focal", "wide"], ["--focal", "-3"], ["--focal", "28mm", "--fov", "50"], ["--fov", "180"]],
+)
+def test_impossible_cameras_are_usage_errors(tmp_path, capsys, bad):
+    assert run(["fit", str(tmp_path), "-o", str(tmp_path / "out"), *bad]) == 2
+    assert "expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """Batches on the toy model with a detector that knows the truth: what is written, and when."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 from toy import frontal_landmarks, toy_model
 
-from facekit.errors import InputError, OutputExistsError
+from facekit.detect.landmark_sets import FLIP68
+from facekit.errors import InputError, OutputExistsError, UsageError
 from facekit.export.face import FILES
 from facekit.fit import batch
 from facekit.fit.batch import FitOptions, fit_photos
@@ -101,9 +103,11 @@ def test_meshes_and_params_agree(tmp_path):
 def test_results_are_in_the_pixels_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "WORKING_SIDE", 100)
     picture(tmp_path / "x.png")
-    fit_photos([tmp_path / "x.png"], tmp_path / "small", OPTIONS)
+    # A free focal length would answer to the half pixels lost by scaling down.
+    options = FitOptions(texture_size=64, focal_px=900.0)
+    fit_photos([tmp_path / "x.png"], tmp_path / "small", options)
     monkeypatch.setattr(batch, "WORKING_SIDE", 2048)
-    fit_photos([tmp_path / "x.png"], tmp_path / "full", OPTIONS)
+    fit_photos([tmp_path / "x.png"], tmp_path / "full", options)
     small = read_params(tmp_path / "small" / "x" / "params.npz")
     full = read_params(tmp_path / "full" / "x" / "params.npz")
     assert small["image_size"].tolist() == [SIDE, SIDE]
@@ -210,3 +214,93 @@ def test_nothing_to_start(tmp_path):
     with pytest.raises(InputError, match="cannot be made"):
         fit_photos([tmp_path / "a.png"], tmp_path / "file" / "out", OPTIONS)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_known_of_the_camera_is_used_and_said(tmp_path):
+    path = picture(tmp_path / "a.png")
+    diagonal = np.hypot(SIDE, SIDE)
+    film = 50 / np.hypot(36, 24) * diagonal
+    angle = SIDE / 2 / np.tan(np.radians(20))
+    cases = {
+        "px": ({"focal_px": 500.0}, 500.0, "focal"),
+        "film": ({"focal_35mm": 50.0}, film, "focal"),
+        "fov": ({"fov_deg": 40.0}, angle, "focal"),
+        "stage": ({"focal_px": 500.0, "distance_mm": 800.0}, 500.0, "stage"),
+        "none": ({}, None, "prior"),
+    }
+    for name, (values, focal, source) in cases.items():
+        options = FitOptions(texture_size=64, **values)
+        row = fit_photos([path], tmp_path / name, options).faces[0]
+        params = read_params(tmp_path / name / "a" / "params.npz")
+        assert params["scale_source"] == row["scale_source"] == source
+        assert row["distance_low_mm"] <= row["distance_mm"] <= row["distance_high_mm"]
+        if focal is not None:
+            assert params["intrinsics"][0, 0] == pytest.approx(focal, rel=1e-6)
+            assert row["focal_source"] == params["meta"]["focal_source"] == "given"
+    stage = read_params(tmp_path / "stage" / "a" / "params.npz")
+    plain = read_params(tmp_path / "px" / "a" / "params.npz")
+    told, untold = stage["meta"]["distance_mm"], plain["meta"]["distance_mm"]
+    assert abs(told - 800) < abs(untold - 800)
+    assert stage["scale_std"] < plain["scale_std"]
+
+
+def test_a_distance_that_no_head_has_is_an_error(tmp_path):
+    options = FitOptions(texture_size=64, focal_px=500.0, distance_mm=200.0)
+    result = fit_photos([picture(tmp_path / "a.png")], tmp_path / "out", options)
+    assert not result.faces
+    assert "no head is this large at 200 mm" in result.failures[0]["error"]
+
+
+def test_exif_of_a_crop_is_noted(tmp_path):
+    exif = Image.Exif()
+    block = exif.get_ifd(0x8769)
+    block[0xA405], block[0xA002], block[0xA003] = 26, 4000, 3000
+    row = fit_photos(
+        [picture(tmp_path / "a.png", exif=exif.tobytes())], tmp_path / "out", OPTIONS
+    ).faces[0]
+    assert row["focal_source"] == "estimated"
+    assert "cropped" in row["focal_note"]
+    exif.get_ifd(0x8769)[0xA003] = 4000
+    row = fit_photos(
+        [picture(tmp_path / "b.png", exif=exif.tobytes())], tmp_path / "out2", OPTIONS
+    ).faces[0]
+    assert (row["focal_source"], row["scale_source"], row["focal_note"]) == ("exif", "focal", "")
+
+
+def test_a_mirrored_photograph_gives_the_person(tmp_path, monkeypatch):
+    class Turned(ToyDetector):
+        def detect(self, image, *, path=None):
+            faces = super().detect(image, path=path)
+            # Turned and a little lopsided, so that left and right differ.
+            return [
+                dataclasses.replace(f, ibug68=f.ibug68 + 0.06 * (f.ibug68[:, 1:] - 100) * [1, 0])
+                for f in faces
+            ]
+
+    monkeypatch.setattr(batch, "open_detector", lambda name, **settings: Turned())
+    path = picture(tmp_path / "a.png")
+    fit_photos([path], tmp_path / "plain", OPTIONS)
+    fit_photos([path], tmp_path / "mirror", FitOptions(texture_size=64, mirrored=True))
+    plain = read_params(tmp_path / "plain" / "a" / "params.npz")
+    mirror = read_params(tmp_path / "mirror" / "a" / "params.npz")
+    assert mirror["meta"]["mirrored"]
+    assert not plain["meta"]["mirrored"]
+    expected = plain["landmarks_2d"][FLIP68] * [-1, 1] + [SIDE - 1, 0]
+    np.testing.assert_allclose(mirror["landmarks_2d"], expected, atol=1e-3)
+    # A symmetric model fits a mirrored face as the mirror image of the face.
+    flip = np.diag([-1.0, 1, 1])
+    np.testing.assert_allclose(mirror["rotation"], flip @ plain["rotation"] @ flip, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"focal_px": 500.0, "fov_deg": 40.0},
+        {"focal_px": -1.0},
+        {"fov_deg": 180.0},
+        {"distance_mm": -5.0},
+    ],
+)
+def test_impossible_cameras_are_refused(bad):
+    with pytest.raises(UsageError, match="expected"):
+        FitOptions(**bad)
