@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
+from facekit.cli.eval_compare import Compare, run_methods
 from facekit.cli.output import out
 from facekit.errors import UsageError
 
@@ -24,10 +25,11 @@ _COLUMNS = ("median", "mean", "std", "count", "missing")
 @app.command("now")
 def now(
     predictions: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="Folder SUBJECT/CHALLENGE/ with STEM.obj and STEM.npy, or results of fit.",
-            metavar="PREDICTIONS",
+            help="Folder SUBJECT/CHALLENGE/ with STEM.obj and STEM.npy, or results of fit; several "
+            "are compared, each a folder or NAME=FOLDER.",
+            metavar="PREDICTIONS…",
         ),
     ],
     data: Annotated[
@@ -46,6 +48,18 @@ def now(
     split: Annotated[
         str, typer.Option(help="validation or test; default: the list that is there.")
     ] = "",
+    model: Annotated[
+        str,
+        typer.Option(help="Model of the controls; auto: builtin where predictions have its faces."),
+    ] = "auto",
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
+    ] = True,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
+    heat: Annotated[
+        bool, typer.Option("--heat", help="Also draw each image's errors (needs -o).")
+    ] = False,
     output: ReportFolder = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -53,26 +67,54 @@ def now(
 
     Missing predictions are counted and, as in the benchmark, do not change the numbers.
 
-    Example: facekit eval now out --data NoW_Dataset --json
+    Example: facekit eval now out --data NoW_Dataset --jobs 2 --json
     """
     from facekit.evaluate.now import NowOptions
-    from facekit.evaluate.now_dataset import evaluate_now, open_dataset
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.now_dataset import open_dataset
+    from facekit.evaluate.now_evaluation import (
+        NowRun,
+        NowTiming,
+        evaluate_now,
+        predictions_model,
+    )
+    from facekit.io.atomic import make_folder
 
-    start = time.monotonic()
+    if heat and output is None:
+        raise UsageError("--heat needs --output, the folder for the pictures")
     options = NowOptions(metrical=metrical, unit=unit.value, reference_quirks=reference_quirks)
     dataset = open_dataset(data, split=split or None)
-    with out.progress("now") as progress:
-        result = evaluate_now(predictions, dataset, options=options, progress=progress)
-    document = result.document
-    for item in document["items"]:
-        if item["missing"]:
-            out.warn(f"{item['image']}: {item['error']}")
-    if output is not None:
-        distances = [item.distances for item in result.items if item.distances is not None]
-        write_report(output, document, distances=distances)
-    _print(document, as_json, {"all": document["metrics"], **document["groups"]}, "mm")
-    return _finish(document["metrics"], "images", start, output)
+    timing = NowTiming()
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        nonlocal timing
+        if folder is not None:
+            make_folder(folder)
+        known = predictions_model(model if controls else "none", path, dataset)
+        pictures = folder / "heat" if heat and folder is not None else None
+        run = NowRun(known, jobs, pictures)
+        with out.progress("now") as progress:
+            result = evaluate_now(path, dataset, options=options, run=run, progress=progress)
+        timing = timing.plus(**result.timing._asdict())
+        return result.as_scans()
+
+    start = time.monotonic()
+
+    def spent() -> str:
+        speed = len(predictions) * len(dataset.images) / (time.monotonic() - start)
+        return (
+            f"reading {timing.read:.1f} s, scoring {timing.score:.1f} s, checks, controls and "
+            f"pictures {timing.other:.1f} s, summed over processes; {speed:.2f} images a second"
+        )
+
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value="median distance",
+        note=spent,
+    )
 
 
 @app.command("truth")
@@ -210,16 +252,6 @@ def _sentence(name: str, comparison: dict[str, Any]) -> str:
         f"{comparison['relative_percent']:+.1f} %, better on "
         f"{comparison['better_on_percent']:.0f} % of {comparison['pictures']} pictures"
     )
-
-
-def _print(
-    document: dict[str, Any], as_json: bool, rows: dict[str, dict[str, Any]], unit: str
-) -> None:
-    if as_json:
-        out.json(document)
-        return
-    headers = [unit, *_COLUMNS]
-    out.table(headers, [[name, *(_cell(v[c]) for c in _COLUMNS)] for name, v in rows.items()])
 
 
 def _cell(value: object) -> object:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.eval_scans import (
-    DataUnit,
-    Predictions,
-    PredictionUnit,
-    Report,
-    Strict,
-    report,
-    scan_inputs,
-)
+from facekit.cli.eval_compare import Compare, Predictions, Report, run_methods
+from facekit.cli.eval_scans import DataUnit, PredictionUnit, Strict, scan_inputs
 from facekit.cli.output import out
 
 
@@ -41,10 +33,11 @@ class AflwVariant(StrEnum):
 
 def aflw2000(
     predictions: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="Array of (N, 68, 2 or 3), or a folder of points; of meshes for dense variants.",
-            metavar="PREDICTIONS",
+            help="Array of (N, 68, 2 or 3), or a folder of points; of meshes for dense variants. "
+            "Several are compared, each a path or NAME=PATH.",
+            metavar="PREDICTIONS…",
         ),
     ],
     data: Annotated[Path, typer.Option(help="AFLW2000-3D's folder.", metavar="DIR")],
@@ -61,6 +54,7 @@ def aflw2000(
     ] = False,
     offset_px: Annotated[float, typer.Option(help="Added to predicted x and y.")] = 0.0,
     strict: Strict = False,
+    compare: Compare = False,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -74,16 +68,27 @@ def aflw2000(
     from facekit.evaluate.aflw2000_data import read_aflw
     from facekit.io.atomic import make_folder
 
-    start = time.monotonic()
     options = AflwOptions(truth.value, variant.value, crop, offset_px)
     faces = read_aflw(data)
-    if output is not None:
-        make_folder(output)
-    with out.progress("aflw2000") as progress:
-        result = evaluate_aflw(
-            predictions, faces, options, dense=dense, strict=strict, progress=progress
-        )
-    return report(result, output, as_json, start, value="NME", unit="%", limit=10.0)
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        if folder is not None:
+            make_folder(folder)
+        with out.progress("aflw2000") as progress:
+            return evaluate_aflw(
+                path, faces, options, dense=dense, strict=strict, progress=progress
+            )
+
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value="NME",
+        unit="%",
+        limit=10.0,
+    )
 
 
 class Alignment(StrEnum):
@@ -116,6 +121,8 @@ def volume(
     unit: PredictionUnit = opt.Unit.MM,
     data_unit: DataUnit = opt.Unit.MM,
     strict: Strict = False,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -127,12 +134,23 @@ def volume(
     """
     from facekit.evaluate.volume import VolumeOptions, evaluate_volume
 
-    start = time.monotonic()
     options = VolumeOptions(align.value, correspondence.value)
-    inputs = scan_inputs(predictions, unit, data_unit, "none", None, strict, output)
-    with out.progress("volume") as progress:
-        result = evaluate_volume(predictions, data, options, inputs=inputs, progress=progress)
-    return report(result, output, as_json, start, value="NME", unit="%", limit=15.0)
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        inputs = scan_inputs(path, unit, data_unit, "none", None, strict, folder, jobs)
+        with out.progress("volume") as progress:
+            return evaluate_volume(path, data, options, inputs=inputs, progress=progress)
+
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value="NME",
+        unit="%",
+        limit=15.0,
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,15 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
+from facekit.cli.eval_compare import Compare, Predictions, Report, run_methods
 from facekit.cli.output import out
 from facekit.errors import InputError, UsageError
 
-Predictions = Annotated[
-    Path,
-    typer.Argument(
-        help="Folder of meshes (obj, ply, glb, stl, npz), or results of fit.", metavar="PREDICTIONS"
-    ),
-]
 ScanData = Annotated[Path, typer.Option(help="Folder of the benchmark's scans.", metavar="DIR")]
 PredictionUnit = Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")]
 DataUnit = Annotated[opt.Unit, typer.Option(help="Unit of the scans.")]
@@ -38,15 +32,9 @@ _ModelName = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="An item with a warning has no valid result.")
 ]
-Report = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="Folder for report, curves, heat maps.", metavar="DIR"),
-]
 _Set = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of the configuration; repeat.")
 ]
-_COLUMNS = ("median", "mean", "std", "count", "missing")
-_MOST_WARNINGS = 20
 
 
 class Preset(StrEnum):
@@ -69,6 +57,8 @@ def micc(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -82,14 +72,17 @@ def micc(
     from facekit.evaluate.estimator import PRESETS
     from facekit.evaluate.micc import evaluate_micc
 
-    start = time.monotonic()
     config = override(PRESETS[preset.value], settings or [])
-    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
-    with out.progress("micc") as progress:
-        result = evaluate_micc(
-            predictions, data, config, inputs=inputs, preset=preset.value, progress=progress
-        )
-    return report(result, output, as_json, start, value=f"{config.stat} of a mesh")
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        inputs = scan_inputs(path, unit, data_unit, model, embedding, strict, folder, jobs)
+        with out.progress("micc") as progress:
+            return evaluate_micc(
+                path, data, config, inputs=inputs, preset=preset.value, progress=progress
+            )
+
+    value = f"{config.stat} of a mesh"
+    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
 
 
 def facewarehouse(
@@ -106,6 +99,8 @@ def facewarehouse(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -120,20 +115,23 @@ def facewarehouse(
     from facekit.evaluate.estimator import PRESETS
     from facekit.evaluate.micc import evaluate_facewarehouse
 
-    start = time.monotonic()
     config = override(PRESETS[preset.value], settings or [])
-    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
-    with out.progress("facewarehouse") as progress:
-        result = evaluate_facewarehouse(
-            predictions,
-            data,
-            config,
-            inputs=inputs,
-            preset=preset.value,
-            mask=mask,
-            progress=progress,
-        )
-    return report(result, output, as_json, start, value=f"{config.stat} of a mesh")
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        inputs = scan_inputs(path, unit, data_unit, model, embedding, strict, folder, jobs)
+        with out.progress("facewarehouse") as progress:
+            return evaluate_facewarehouse(
+                path,
+                data,
+                config,
+                inputs=inputs,
+                preset=preset.value,
+                mask=mask,
+                progress=progress,
+            )
+
+    value = f"{config.stat} of a mesh"
+    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
 
 
 def realy(
@@ -153,6 +151,8 @@ def realy(
     ] = True,
     unit: PredictionUnit = opt.Unit.MM,
     strict: Strict = False,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -162,27 +162,38 @@ def realy(
 
     Example: facekit eval realy out --data REALY --topology FLAME --json
     """
-    from facekit.evaluate.realy_dataset import evaluate_realy, open_realy, topology_embedding
+    from facekit.evaluate.realy_dataset import open_realy, topology_embedding
+    from facekit.evaluate.realy_evaluation import evaluate_realy
 
-    start = time.monotonic()
     dataset = open_realy(data)
-    inputs = scan_inputs(predictions, unit, opt.Unit.MM, model, embedding, strict, output)
-    keys = inputs.embedding
-    if keys is None:
-        keys = topology_embedding(dataset, topology, inputs.model)
-    elif len(keys) != 85:
-        raise InputError(f"{embedding}: expected 85 key points, got {len(keys)}")
-    with out.progress("realy") as progress:
-        result = evaluate_realy(
-            predictions,
-            dataset,
-            keys,
-            inputs=inputs,
-            template_mask=template_mask,
-            controls=controls,
-            progress=progress,
-        )
-    return report(result, output, as_json, start, value="mean of the regions", limit=5.0)
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        inputs = scan_inputs(path, unit, opt.Unit.MM, model, embedding, strict, folder, jobs)
+        keys = inputs.embedding
+        if keys is None:
+            keys = topology_embedding(dataset, topology, inputs.model)
+        elif len(keys) != 85:
+            raise InputError(f"{embedding}: expected 85 key points, got {len(keys)}")
+        with out.progress("realy") as progress:
+            return evaluate_realy(
+                path,
+                dataset,
+                keys,
+                inputs=inputs,
+                template_mask=template_mask,
+                controls=controls,
+                progress=progress,
+            )
+
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value="mean of the regions",
+        limit=5.0,
+    )
 
 
 class StirlingProtocol(StrEnum):
@@ -210,6 +221,8 @@ def fg2018(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    compare: Compare = False,
+    jobs: opt.Jobs = 1,
     output: Report = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -219,23 +232,25 @@ def fg2018(
     """
     from facekit.evaluate.fg2018 import StirlingOptions, evaluate_stirling
 
-    start = time.monotonic()
     if metrical and protocol != StirlingProtocol.NOW:
         raise UsageError("--metrical needs --protocol now: the challenge fits the scale")
     options = StirlingOptions(protocol.value, metrical)
-    inputs = scan_inputs(predictions, unit, data_unit, model, embedding, strict, output)
-    with out.progress("fg2018") as progress:
-        result = evaluate_stirling(
-            predictions,
-            data,
-            options,
-            inputs=inputs,
-            pairs=pairs,
-            distances=None if output is None else output / "distances",
-            progress=progress,
-        )
+
+    def evaluate(path: Path, folder: Path | None) -> Any:
+        inputs = scan_inputs(path, unit, data_unit, model, embedding, strict, folder, jobs)
+        with out.progress("fg2018") as progress:
+            return evaluate_stirling(
+                path,
+                data,
+                options,
+                inputs=inputs,
+                pairs=pairs,
+                distances=None if folder is None else folder / "distances",
+                progress=progress,
+            )
+
     value = "3DRMSE" if options.protocol == "fg2018" else "mean distance"
-    return report(result, output, as_json, start, value=value)
+    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
 
 
 def register(app: typer.Typer) -> None:
@@ -254,11 +269,12 @@ def scan_inputs(
     embedding: Path | None,
     strict: bool,
     output: Path | None,
+    jobs: int,
 ) -> Any:
     """Return how files are read; the output folder is made first, so that it fails first."""
     from facekit.evaluate.faces3d import list_predictions, read_embedding
-    from facekit.evaluate.micc import ScanInputs
     from facekit.evaluate.scan_controls import known_model
+    from facekit.evaluate.scan_inputs import ScanInputs
     from facekit.io.atomic import make_folder
 
     found = list_predictions(predictions)
@@ -271,50 +287,5 @@ def scan_inputs(
         model=known_model(model, found.values()),
         strict=strict,
         pictures=None if output is None else output / "heat",
+        jobs=jobs,
     )
-
-
-def report(
-    result: Any,
-    output: Path | None,
-    as_json: bool,
-    start: float,
-    *,
-    value: str,
-    unit: str = "mm",
-    limit: float = 8.0,
-) -> int:
-    """Write, print and count an evaluation; return the exit code."""
-    from facekit.evaluate.scan_reports import write_scan_report
-
-    document = result.document
-    said = 0
-    for item in result.items:
-        lines = [item.error] if item.error is not None else list(item.warnings)
-        for line in lines:
-            said += 1
-            if said <= _MOST_WARNINGS:
-                out.warn(f"{item.name}: {line}")
-    if said > _MOST_WARNINGS:
-        out.warn(f"and {said - _MOST_WARNINGS} more; 'items' of the report has them all")
-    if output is not None:
-        write_scan_report(output, result, limit=limit, unit=unit, value=value)
-    if as_json:
-        out.json(document)
-    else:
-        rows = {"all": document["metrics"], **document.get("regions", {}), **document["groups"]}
-        rows |= {f"control {name}": row for name, row in document["controls"].items()}
-        cells = [[name, *(_cell(row[c]) for c in _COLUMNS)] for name, row in rows.items()]
-        out.table([unit, *_COLUMNS], cells)
-        protocol = document["protocol"]
-        out.data(" ".join(f"{k}={_cell(v)}" for k, v in protocol.items()))
-    metrics = document["metrics"]
-    parts = [f"{metrics['count']} predictions"]
-    parts += [f"{metrics[k]} {k}" for k in ("missing", "unmatched", "warned") if metrics[k]]
-    where = f" -> {output}" if output is not None else ""
-    out.info(f"{', '.join(parts)} in {time.monotonic() - start:.1f} s{where}")
-    return 5 if metrics["missing"] or metrics["unmatched"] else 0
-
-
-def _cell(value: object) -> object:
-    return "-" if value is None else value

@@ -9,7 +9,8 @@ RingNet and its successors score the same scans by NoW's protocol instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,15 @@ import numpy as np
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
-    MESH_SUFFIXES,
     FaceSurface,
     landmark_warnings,
     list_predictions,
     read_scan,
 )
-from facekit.evaluate.micc import ScanInputs
+from facekit.evaluate.fg2018_data import find_stirling_scans, match_scan, read_pairs
+from facekit.evaluate.interior import interior_warnings
+from facekit.evaluate.jobs import counter, run_pieces
+from facekit.evaluate.now import CROP_FACTOR as NOW_CROP_FACTOR
 from facekit.evaluate.now import (
     NowItem,
     NowOptions,
@@ -36,6 +39,7 @@ from facekit.evaluate.now import (
 from facekit.evaluate.now_alignment import procrustes
 from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces
+from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
     Progress,
     ScanEvaluation,
@@ -114,79 +118,6 @@ def score_stirling(
     return VertexDistances(score.crop, score.distances)
 
 
-def find_stirling_scans(data: Path) -> dict[str, tuple[Path, Path | None]]:
-    """Find scans anywhere under a folder: stem to mesh and its ``.lnd`` (or None).
-
-    The landmarks lie beside the scan, or in a tree of their own under the same stem, as the
-    challenge's annotations do.
-
-    Raises:
-        InputError: no such folder, no scan, or two scans of one name.
-    """
-    if not data.is_dir():
-        raise InputError(f"{data}: expected the folder of Stirling scans, found none")
-    files = [p for p in sorted(data.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    marks = {p.stem.casefold(): p for p in files if p.suffix.lower() == ".lnd"}
-    scans: dict[str, tuple[Path, Path | None]] = {}
-    for path in files:
-        if path.suffix.lower() in MESH_SUFFIXES:
-            if path.stem in scans:
-                raise InputError(f"{path}: a second scan named {path.stem}")
-            scans[path.stem] = (path, marks.get(path.stem.casefold()))
-    if not scans:
-        raise InputError(f"{data}: expected scans as {' '.join(MESH_SUFFIXES)}, found none")
-    return scans
-
-
-def match_scan(key: str, scans: Sequence[str]) -> str:
-    """Return the scan that a prediction's key belongs to.
-
-    The key's last part, or one of its folders, is a scan's name; or its subject (what stands
-    before the first underscore, in any case) is that of one scan, or of one neutral one (``_N``).
-
-    Raises:
-        ItemError: none fits, or several do.
-    """
-    parts = [*reversed(key.split("/"))]
-    exact = next((part for part in parts if part in scans), None)
-    if exact is not None:
-        return exact
-    for part in parts:
-        subject = part.split("_")[0].casefold()
-        same = [name for name in scans if name.split("_")[0].casefold() == subject]
-        neutral = [name for name in same if name.casefold().endswith("_n")]
-        for choice in (same, neutral):
-            if len(choice) == 1:
-                return choice[0]
-        if same:
-            raise ItemError(
-                f"several scans may be meant: {', '.join(same)}; --list says which belongs to which"
-            )
-    raise ItemError("there is no scan of this name")
-
-
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """Read a list of pairs: prediction and scan in each line, with a blank or comma between.
-
-    Raises:
-        InputError: no such file, or a line that is no pair.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a list of pairs ({error})") from error
-    pairs = []
-    for number, line in enumerate(lines, start=1):
-        words = line.replace(",", " ").split()
-        if words and len(words) != 2:
-            raise InputError(f"{path}: line {number}: expected prediction and scan, got {line!r}")
-        if words:
-            pairs.append((words[0], words[1]))
-    if not pairs:
-        raise InputError(f"{path}: expected pairs of prediction and scan, found none")
-    return pairs
-
-
 def evaluate_stirling(
     predictions: Path,
     data: Path,
@@ -221,23 +152,19 @@ def evaluate_stirling(
     found = list_predictions(predictions)
     tasks, items = _tasks(found, list(scans), pairs)
     controls: dict[str, list[ScanItem]] = {}
-    name = ""
-    current: FaceSurface | ItemError = ItemError("no scan was read")
-    for done, (key, owner, path) in enumerate(tasks, start=1):
-        if owner != name:
-            name, current = owner, _open(scans[owner], reading)
-            if reading.model is not None and isinstance(current, FaceSurface):
-                _add_controls(controls, name, current, chosen, reading)
-        item = _item(key, path, current, chosen, reading, distances)
-        items.append(strictly(item) if reading.strict else item)
-        if progress is not None:
-            progress(done, len(tasks))
+    pieces = [list(group) for _, group in groupby(tasks, key=lambda task: task[1])]
+    done = counter([len(piece) for piece in pieces], progress)
+    context = _Context(scans, chosen, reading, distances)
+    for scored, rows in run_pieces(_score_piece, context, pieces, jobs=reading.jobs, done=done):
+        items += scored
+        for name, row in rows.items():
+            controls.setdefault(name, []).extend(row)
     items.sort(key=lambda item: item.unmatched)
     protocol = {
         "name": "fg2018",
         "protocol": chosen.protocol,
         "metrical": chosen.metrical,
-        "crop_factor": CROP_FACTOR if chosen.protocol == "fg2018" else 1.4,
+        "crop_factor": _factor(chosen),
         "unit": reading.unit,
         "data_unit": reading.data_unit,
         "strict": reading.strict,
@@ -273,11 +200,51 @@ def _tasks(
     return sorted(tasks, key=lambda task: (task[1], task[0])), strangers
 
 
-def _open(files: tuple[Path, Path | None], inputs: ScanInputs) -> FaceSurface | ItemError:
+class _Context(NamedTuple):
+    """What all scans of one evaluation share."""
+
+    scans: Mapping[str, tuple[Path, Path | None]]
+    options: StirlingOptions
+    inputs: ScanInputs
+    distances: Path | None
+
+
+def _score_piece(
+    context: _Context, tasks: list[tuple[str, str, Path | None]]
+) -> tuple[list[ScanItem], dict[str, list[ScanItem]]]:
+    """Score the predictions of one scan, and its controls."""
+    name, inputs = tasks[0][1], context.inputs
+    scan = _open(context.scans[name], context.options, inputs)
+    rows: dict[str, list[ScanItem]] = {}
+    if inputs.model is not None and isinstance(scan, FaceSurface):
+        _add_controls(rows, name, scan, context.options, inputs)
+    items = []
+    for key, _, path in tasks:
+        item = _item(key, path, scan, context.options, inputs, context.distances)
+        item = replace(item, person=name)
+        items.append(strictly(item) if inputs.strict else item)
+    return items, rows
+
+
+def _open(
+    files: tuple[Path, Path | None], options: StirlingOptions, inputs: ScanInputs
+) -> FaceSurface | ItemError:
+    """Read a scan, and look for inner surfaces in what is scored of it."""
     try:
-        return read_scan(files[0], unit=inputs.data_unit, points=files[1])
+        scan = read_scan(files[0], unit=inputs.data_unit, points=files[1])
     except ItemError as error:
         return error
+    try:
+        crop = crop_scan(scan.vertices, scan.marks("now7"), factor=_factor(options))
+        _, outwards = face_axes(scan)
+    except FacekitError:
+        return scan  # scoring will say what is wrong
+    found = interior_warnings(scan.vertices, scan.faces, crop, outwards=outwards)
+    return replace(scan, warnings=(*scan.warnings, *found))
+
+
+def _factor(options: StirlingOptions) -> float:
+    return CROP_FACTOR if options.protocol == "fg2018" else NOW_CROP_FACTOR
 
 
 def _item(
@@ -341,8 +308,7 @@ def _add_controls(
     if inputs.model is None:
         return
     try:
-        factor = CROP_FACTOR if options.protocol == "fg2018" else 1.4
-        crop = crop_scan(scan.vertices, scan.marks("now7"), factor=factor)
+        crop = crop_scan(scan.vertices, scan.marks("now7"), factor=_factor(options))
         faces = control_faces(inputs.model, scan, crop)
         for control, face in faces.items():
             item = _scored(name, "", score_stirling(scan, face, options), options)

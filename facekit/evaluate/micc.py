@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,13 @@ from facekit.evaluate.faces3d import (
     MESH_SUFFIXES,
     FaceSurface,
     list_predictions,
-    read_prediction,
     read_scan,
 )
+from facekit.evaluate.interior import interior_warnings
+from facekit.evaluate.jobs import counter, run_pieces
 from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces
+from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
     Progress,
     ScanEvaluation,
@@ -39,39 +42,14 @@ from facekit.io.points3d import read_vertex_mask
 from facekit.morphable.model import MorphableModel
 
 
-@dataclass(frozen=True)
-class ScanInputs:
-    """How files are read, alike for every scan benchmark.
-
-    Attributes:
-        unit: of the predictions; data_unit: of the scans.
-        embedding: (N, 3) where landmarks lie on the predictions' topology, or None.
-        model: of the controls and of landmarks on meshes of its topology, or None.
-        strict: an item with a warning has no valid result.
-        pictures: folder for heat maps, or None.
-    """
-
-    unit: str = "mm"
-    data_unit: str = "mm"
-    embedding: np.ndarray | None = None
-    model: MorphableModel | None = None
-    strict: bool = False
-    pictures: Path | None = None
-
-    def prediction(self, path: Path, *, shape: str = "neutral") -> FaceSurface:
-        """Read a prediction."""
-        return read_prediction(
-            path, unit=self.unit, shape=shape, embedding=self.embedding, model=self.model
-        )
-
-
 class _Task(NamedTuple):
-    """One item to score: its name, group, scan's key and files (none: missing)."""
+    """One item to score: its name, group, scan's key, files (none: missing) and person."""
 
     name: str
     group: str
     scan: str
     files: tuple[Path, ...]
+    person: str
 
 
 def find_scans(data: Path, *, per_folder: bool) -> dict[str, Path]:
@@ -150,9 +128,9 @@ def evaluate_micc(
             keys = by_video.get((subject, video), [])
             if not keys or config.per_video != "each":
                 name = f"{subject}/{video}".rstrip("/")
-                tasks.append(_Task(name, video, subject, tuple(found[k] for k in keys)))
+                tasks.append(_Task(name, video, subject, tuple(found[k] for k in keys), subject))
             else:
-                tasks += [_Task(k, video, subject, (found[k],)) for k in keys]
+                tasks += [_Task(k, video, subject, (found[k],), subject) for k in keys]
     return _evaluate("micc", tasks, unmatched, scans, config, inputs, preset, None, progress)
 
 
@@ -188,7 +166,13 @@ def evaluate_facewarehouse(
     found = list_predictions(predictions)
     unmatched = [key for key in found if key not in scans]
     tasks = [
-        _Task(key, key.rpartition("/")[0], key, (found[key],) if key in found else ())
+        _Task(
+            key,
+            key.rpartition("/")[0],
+            key,
+            (found[key],) if key in found else (),
+            key.rpartition("/")[0],
+        )
         for key in scans
     ]
     return _evaluate(
@@ -234,6 +218,17 @@ def _evaluate(
     return ScanEvaluation(items, document, controls)
 
 
+class _Context(NamedTuple):
+    """What all scans of one evaluation share."""
+
+    scans: Mapping[str, Path]
+    config: EstimatorConfig
+    inputs: ScanInputs
+    scale: float | None
+    mask_file: Path | None
+    controls: bool
+
+
 def _score(
     tasks: Sequence[_Task],
     scans: Mapping[str, Path],
@@ -245,24 +240,48 @@ def _score(
     *,
     controls: bool = True,
 ) -> tuple[list[ScanItem], dict[str, list[ScanItem]]]:
+    """Score tasks, those of one scan together, in as many processes as ``inputs`` says."""
+    pieces = [list(group) for _, group in groupby(tasks, key=lambda task: task.scan)]
+    done = counter([len(piece) for piece in pieces], progress)
+    context = _Context(scans, config, inputs, scale, mask_file, controls)
     items: list[ScanItem] = []
     rows: dict[str, list[ScanItem]] = {}
-    current = ""
-    scan: FaceSurface | ItemError = ItemError("no scan was read")
-    mask: np.ndarray | None = None
-    for done, task in enumerate(tasks, start=1):
-        if task.scan != current:
-            current = task.scan
-            scan = _open(scans[current], inputs)
-            if mask_file is not None and isinstance(scan, FaceSurface):
-                mask = read_vertex_mask(mask_file, len(scan.vertices))
-            if controls and inputs.model is not None and isinstance(scan, FaceSurface):
-                _add_controls(rows, current, scan, config, inputs.model, mask)
-        item = _score_task(task, scan, config, inputs, scale, mask)
-        items.append(strictly(item) if inputs.strict else item)
-        if progress is not None:
-            progress(done, len(tasks))
+    for found, others in run_pieces(_score_piece, context, pieces, jobs=inputs.jobs, done=done):
+        items += found
+        for name, control in others.items():
+            rows.setdefault(name, []).extend(control)
     return items, rows
+
+
+def _score_piece(
+    context: _Context, tasks: list[_Task]
+) -> tuple[list[ScanItem], dict[str, list[ScanItem]]]:
+    name, inputs = tasks[0].scan, context.inputs
+    scan = _open(context.scans[name], inputs)
+    mask: np.ndarray | None = None
+    rows: dict[str, list[ScanItem]] = {}
+    if isinstance(scan, FaceSurface):
+        if context.mask_file is not None:
+            mask = read_vertex_mask(context.mask_file, len(scan.vertices))
+        scan = _looked_through(scan, context.config, mask)
+        if context.controls and inputs.model is not None:
+            _add_controls(rows, name, scan, context.config, inputs.model, mask)
+    items = [_score_task(task, scan, context.config, inputs, context.scale, mask) for task in tasks]
+    return [strictly(item) if inputs.strict else item for item in items], rows
+
+
+def _looked_through(
+    scan: FaceSurface, config: EstimatorConfig, mask: np.ndarray | None
+) -> FaceSurface:
+    """Return the scan with a warning when much of what is scored lies behind the skin."""
+    try:
+        crop = crop_face(scan, config)
+        _, outwards = face_axes(scan)
+    except FacekitError:
+        return scan  # no landmarks, or scoring will say what is wrong
+    scored = crop if mask is None else np.intersect1d(crop, mask)
+    found = interior_warnings(scan.vertices, scan.faces, scored, outwards=outwards)
+    return replace(scan, warnings=(*scan.warnings, *found))
 
 
 def _open(path: Path, inputs: ScanInputs) -> FaceSurface | ItemError:
@@ -293,7 +312,9 @@ def _score_task(
         warnings += tuple(dict.fromkeys(text for face in faces for text in face.warnings))
         scores = [score_estimator(scan, f, config, fixed_scale=scale, mask=mask) for f in faces]
     except FacekitError as error:
-        return ScanItem(task.name, task.group, warnings=warnings, error=str(error))
+        return ScanItem(
+            task.name, task.group, warnings=warnings, error=str(error), person=task.person
+        )
     warnings += tuple(dict.fromkeys(text for score in scores for text in score.warnings))
     if inputs.pictures is not None:
         path = inputs.pictures / f"{task.name}.png"
@@ -305,6 +326,7 @@ def _score_task(
         np.concatenate([score.distances for score in scores]).astype(np.float32),
         _details(scores, len(task.files)),
         warnings,
+        person=task.person,
     )
 
 

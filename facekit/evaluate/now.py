@@ -153,6 +153,7 @@ def score_scan(
     prediction: NowPrediction,
     *,
     options: NowOptions | None = None,
+    warn: bool = True,
 ) -> ScanScore:
     """Score one prediction against one scan.
 
@@ -162,6 +163,7 @@ def score_scan(
         prediction: the predicted neutral face. All of its surface is used, nothing is cropped;
             where it has a hole the distance to the hole's border counts.
         options: the variant.
+        warn: log when the landmarks fit only mirrored; the score says so in any case.
 
     Raises:
         InputError: arrays of a wrong shape, no faces, or no scan vertex near the landmarks.
@@ -173,7 +175,7 @@ def score_scan(
     source = check_array(prediction.landmarks, "prediction landmarks", shape=(7, 3))
     source = source.astype(np.float64)
     start = procrustes(source, target)
-    if start.reflected:
+    if warn and start.reflected:
         log.warning(
             "the landmark fit mirrors the prediction, as the protocol allows: are left and right "
             "swapped in its seven landmarks?"

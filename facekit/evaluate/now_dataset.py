@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from facekit.errors import FacekitError, InputError, ItemError
-from facekit.evaluate.now import (
-    NowItem,
-    NowOptions,
-    NowPrediction,
-    item_details,
-    report,
-    score_scan,
-)
+from facekit.errors import InputError, ItemError
+from facekit.evaluate.now import NowPrediction
 from facekit.io.meshes import read_mesh
 from facekit.io.params import read_params
 from facekit.io.pp import read_pp
@@ -47,11 +39,12 @@ class NowDataset(NamedTuple):
     images: tuple[NowImage, ...]
 
 
-class NowEvaluation(NamedTuple):
-    """The items of an evaluation and its JSON document."""
+class NowScan(NamedTuple):
+    """A subject's scan, mm: vertices (N, 3), the seven landmarks (7, 3), faces (F, 3)."""
 
-    items: list[NowItem]
-    document: dict[str, Any]
+    vertices: np.ndarray
+    landmarks: np.ndarray
+    faces: np.ndarray
 
 
 def open_dataset(root: Path, *, split: str | None = None) -> NowDataset:
@@ -77,8 +70,8 @@ def open_dataset(root: Path, *, split: str | None = None) -> NowDataset:
     raise InputError(f"{root}: expected {wanted} there; is this the NoW benchmark's folder?")
 
 
-def read_scan(dataset: NowDataset, subject: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a subject's scan: vertices (N, 3) and landmarks (7, 3), both mm.
+def read_scan(dataset: NowDataset, subject: str) -> NowScan:
+    """Read a subject's scan and its landmarks.
 
     Raises:
         InputError: a file is missing or unreadable, or there are not seven landmarks.
@@ -88,94 +81,43 @@ def read_scan(dataset: NowDataset, subject: str) -> tuple[np.ndarray, np.ndarray
     points = read_pp(marks).points
     if len(points) != 7:
         raise InputError(f"{marks}: expected 7 landmarks, got {len(points)}")
-    return read_mesh(scan).vertices, points
+    mesh = read_mesh(scan)
+    return NowScan(mesh.vertices, points, mesh.faces)
+
+
+def prediction_file(predictions: Path, image: NowImage) -> Path | None:
+    """Return an image's mesh file, or None when there is none.
+
+    Looked for, in this order: ``SUBJECT/CHALLENGE/STEM.obj`` or ``.ply``, the benchmark's layout;
+    the folder ``SUBJECT/CHALLENGE/STEM/`` (or with the file's full name) as ``facekit fit``
+    writes it, with ``neutral.obj`` and ``params.npz``.
+    """
+    folder = predictions / image.subject / image.challenge
+    stem = Path(image.file).stem
+    files = [folder / f"{stem}.obj", folder / f"{stem}.ply"]
+    files += [folder / name / "neutral.obj" for name in (stem, image.file)]
+    return next((path for path in files if path.is_file()), None)
 
 
 def find_prediction(predictions: Path, image: NowImage) -> NowPrediction | None:
     """Read an image's prediction, or return None when there is none.
 
-    Looked for, in this order: ``SUBJECT/CHALLENGE/STEM.obj`` or ``.ply`` with the seven
-    landmarks in ``STEM.npy`` (7, 3) or ``STEM.txt`` (seven lines of three numbers), the
-    benchmark's layout; the folder ``SUBJECT/CHALLENGE/STEM/`` (or with the file's full name) as
-    ``facekit fit`` writes it, with ``neutral.obj`` and ``params.npz``.
+    Beside a mesh of the benchmark's layout lie the seven landmarks in ``STEM.npy`` (7, 3) or
+    ``STEM.txt`` (seven lines of three numbers).
 
     Raises:
         ItemError: a mesh without landmarks, or landmarks that cannot be read.
         InputError: a mesh or params file that is not what it should be.
     """
-    folder = predictions / image.subject / image.challenge
-    stem = Path(image.file).stem
-    for suffix in (".obj", ".ply"):
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            mesh = read_mesh(path)
-            return NowPrediction(mesh.vertices, mesh.faces, _read_landmarks(folder, stem))
-    for name in (stem, image.file):
-        neutral = folder / name / "neutral.obj"
-        if neutral.is_file():
-            mesh = read_mesh(neutral)
-            landmarks = read_params(neutral.with_name("params.npz"))["now7"]
-            return NowPrediction(mesh.vertices, mesh.faces, landmarks)
-    return None
-
-
-def evaluate_now(
-    predictions: Path,
-    dataset: NowDataset,
-    *,
-    options: NowOptions | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> NowEvaluation:
-    """Score every image of the dataset's list.
-
-    A missing or unusable prediction never stops the rest: it counts as missing, and its item
-    has the reason in ``error``. Images of one subject are scored together, since reading a scan
-    takes longer than scoring it; the items are in the list's order.
-
-    Raises:
-        InputError: the predictions' folder or a scan is missing: then no number would be of the
-            whole benchmark.
-    """
-    chosen = options or NowOptions()
-    if not predictions.is_dir():
-        raise InputError(f"{predictions}: expected a folder of predictions, found none")
-    by_subject: dict[str, list[int]] = {}
-    for index, image in enumerate(dataset.images):
-        by_subject.setdefault(image.subject, []).append(index)
-    found: dict[int, NowItem] = {}
-    for subject, indices in by_subject.items():
-        scan = read_scan(dataset, subject)
-        for index in indices:
-            found[index] = _score_image(predictions, dataset.images[index], scan, chosen)
-            if progress is not None:
-                progress(len(found), len(dataset.images))
-    items = [found[index] for index in range(len(dataset.images))]
-    protocol = {
-        "name": "now",
-        "split": dataset.split,
-        "metrical": chosen.metrical,
-        "unit": chosen.unit,
-        "reference_quirks": chosen.reference_quirks,
-    }
-    return NowEvaluation(items, report(items, protocol=protocol))
-
-
-def _score_image(
-    predictions: Path,
-    image: NowImage,
-    scan: tuple[np.ndarray, np.ndarray],
-    options: NowOptions,
-) -> NowItem:
-    try:
-        prediction = find_prediction(predictions, image)
-        if prediction is None:
-            raise ItemError("no prediction was found")
-        score = score_scan(scan[0], scan[1], prediction, options=options)
-    except FacekitError as error:
-        return NowItem(image.line, image.challenge, None, {"error": str(error)})
-    return NowItem(
-        image.line, image.challenge, score.distances.astype(np.float32), item_details(score)
-    )
+    path = prediction_file(predictions, image)
+    if path is None:
+        return None
+    mesh = read_mesh(path)
+    if path.name == "neutral.obj" and path.with_name("params.npz").is_file():
+        landmarks = read_params(path.with_name("params.npz"))["now7"]
+    else:
+        landmarks = _read_landmarks(path.parent, path.stem)
+    return NowPrediction(mesh.vertices, mesh.faces, landmarks)
 
 
 def _read_list(path: Path) -> tuple[NowImage, ...]:

@@ -6,7 +6,7 @@ the scan: a floor that any method has to beat, and the ceiling of methods with t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +37,26 @@ def known_model(name: str, predictions: Iterable[Path]) -> MorphableModel | None
     Raises:
         InputError, MissingDependencyError: no such model.
     """
+    return model_of_faces(name, _faces(predictions))
+
+
+def model_of_faces(name: str, faces: Iterable[np.ndarray]) -> MorphableModel | None:
+    """Return the model of a name, or for ``auto`` the built-in one if the first faces are its."""
     if name == "none":
         return None
     if name != "auto":
         return load_model(name)
     builtin = load_model("builtin")
+    first = next(iter(faces), None)
+    return builtin if first is not None and np.array_equal(first, builtin.faces) else None
+
+
+def _faces(predictions: Iterable[Path]) -> Iterator[np.ndarray]:
     for path in predictions:
         try:
-            face = read_prediction(path)
+            yield read_prediction(path).faces
         except ItemError:
             continue
-        return builtin if np.array_equal(face.faces, builtin.faces) else None
-    return None
 
 
 def model_surface(

@@ -33,6 +33,7 @@ class ScanItem:
         warnings: what makes the value doubtful.
         error: why there is no value.
         unmatched: a prediction of which there is no truth; it is not missing, but a fault.
+        person: whose face it is, since items of one person are not independent; ``""``: its own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ScanItem:
     warnings: tuple[str, ...] = ()
     error: str | None = None
     unmatched: bool = False
+    person: str = ""
 
 
 class ScanEvaluation(NamedTuple):
@@ -128,7 +130,7 @@ def write_scan_report(
         InputError: the folder cannot be made or written.
     """
     everything = {MAIN: evaluation.items, **evaluation.controls}
-    distances = {name: _pooled(items) for name, items in everything.items()}
+    distances = {name: pooled(items) for name, items in everything.items()}
     own = [i.distances for i in evaluation.items if i.distances is not None]
     lengths = own if own and unit == "mm" else None
     written = write_report(folder, evaluation.document, distances=lengths)
@@ -188,6 +190,7 @@ def _item_document(item: ScanItem) -> dict[str, Any]:
     document: dict[str, Any] = {
         "name": item.name,
         "group": item.group,
+        **({"person": item.person} if item.person else {}),
         "missing": item.value is None,
         "value": item.value,
         **item.details,
@@ -196,6 +199,7 @@ def _item_document(item: ScanItem) -> dict[str, Any]:
     return document if item.error is None else document | {"error": item.error}
 
 
-def _pooled(items: Sequence[ScanItem]) -> np.ndarray:
+def pooled(items: Sequence[ScanItem]) -> np.ndarray:
+    """Return the distances (N,) of all items together."""
     parts = [item.distances for item in items if item.distances is not None]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)

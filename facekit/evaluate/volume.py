@@ -22,8 +22,10 @@ from facekit.checks import check_array
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import FaceSurface, list_predictions, read_scan, surface_warnings
-from facekit.evaluate.micc import ScanInputs, find_scans
+from facekit.evaluate.jobs import counter, run_pieces
+from facekit.evaluate.micc import find_scans
 from facekit.evaluate.pictures import draw_heat_map
+from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
     Progress,
     ScanEvaluation,
@@ -185,12 +187,9 @@ def evaluate_volume(
     chosen, reading = options or VolumeOptions(), inputs or ScanInputs()
     truths = find_scans(data, per_folder=False)
     found = list_predictions(predictions)
-    items = []
-    for done, (key, path) in enumerate(truths.items(), start=1):
-        item = _item(key, path, found.get(key), chosen, reading)
-        items.append(strictly(item) if reading.strict else item)
-        if progress is not None:
-            progress(done, len(truths))
+    pieces = [(key, path, found.get(key)) for key, path in truths.items()]
+    done = counter([1] * len(pieces), progress)
+    items = run_pieces(_score_piece, (chosen, reading), pieces, jobs=reading.jobs, done=done)
     items += [
         ScanItem(key, error="there is no truth of this name", unmatched=True)
         for key in found
@@ -203,6 +202,14 @@ def evaluate_volume(
         "strict": reading.strict,
     }
     return ScanEvaluation(items, scan_document(items, protocol=protocol), {})
+
+
+def _score_piece(
+    context: tuple[VolumeOptions, ScanInputs], piece: tuple[str, Path, Path | None]
+) -> ScanItem:
+    options, inputs = context
+    item = _item(*piece, options, inputs)
+    return strictly(item) if inputs.strict else item
 
 
 def _item(

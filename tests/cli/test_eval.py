@@ -7,7 +7,7 @@ from now_twin import small_case
 from facekit.cli.main import run
 from facekit.io.images import write_image
 from facekit.io.landmark_files import write_landmarks
-from facekit.io.meshes import write_mesh
+from facekit.io.meshes import read_mesh, write_mesh
 from facekit.types import DetectedFace, Mesh
 
 
@@ -44,6 +44,48 @@ def test_now_prints_one_document(now_folders, tmp_path, capsys):
     assert captured.err.strip().endswith(f"-> {output}")
 
 
+def test_now_writes_every_report_and_compares(now_folders, tmp_path, capsys):
+    data, predictions = now_folders
+    output = tmp_path / "report"
+    pair = [str(predictions), f"same={predictions}"]
+    arguments = ["eval", "now", "--compare", *pair, "--data", str(data), "--heat"]
+    assert run([*arguments, "-o", str(output)]) == 0
+    captured = capsys.readouterr()
+    assert "same against pred: +0.000 mm [+0.000, +0.000] on 2 items of 1 persons" in captured.err
+    assert "reading " in captured.err
+    for name in ("curve.png", "items.csv", "same/items.csv", "pred/heat/A/selfie/one.png"):
+        assert (output / name).is_file(), name
+    assert run([*arguments[:3], *arguments[5:]]) == 2
+    assert run(["eval", "now", *pair, "--data", str(data), "--heat"]) == 2
+
+
+def test_now_gives_the_same_document_in_two_processes(now_folders, capsys):
+    data, predictions = now_folders
+    np.save(predictions / "A/selfie/two.npy", np.full((7, 3), np.nan))
+    documents = []
+    for jobs in ("1", "2"):
+        arguments = ["eval", "now", str(predictions), "--data", str(data), "--jobs", jobs]
+        assert run([*arguments, "--json"]) == 5
+        documents.append(capsys.readouterr().out)
+    assert documents[0] == documents[1]
+    items = json.loads(documents[0])["items"]
+    assert [item["missing"] for item in items] == [False, True]
+    assert "finite" in items[1]["error"]
+
+
+def test_now_names_what_is_doubtful(now_folders, capsys):
+    data, predictions = now_folders
+    mesh = read_mesh(predictions / "A/selfie/one.obj")
+    marks = np.load(predictions / "A/selfie/one.npy")
+    write_mesh(predictions / "A/selfie/one.obj", Mesh(mesh.vertices / 1000, mesh.faces))
+    np.save(predictions / "A/selfie/one.npy", marks / 1000)
+    np.save(predictions / "A/selfie/two.npy", marks[[3, 2, 1, 0, 4, 6, 5]])
+    assert run(["eval", "now", str(predictions), "--data", str(data)]) == 0
+    said = capsys.readouterr().err
+    assert "the file looks like m" in said
+    assert "left and right" in said or "another order" in said
+
+
 def test_now_table_and_missing(now_folders, capsys):
     data, predictions = now_folders
     (predictions / "A/selfie/two.obj").unlink()
@@ -55,7 +97,7 @@ def test_now_table_and_missing(now_folders, capsys):
     assert lines[1].split()[-2:] == ["1", "1"]
     assert lines[2].split()[0] == "selfie"
     assert "two.jpg: no prediction was found" in captured.err
-    assert "1 images, 1 missing" in captured.err
+    assert "1 predictions, 1 missing" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,10 @@ from facekit.evaluate.faces3d import FaceSurface
 from facekit.evaluate.fg2018 import (
     StirlingOptions,
     evaluate_stirling,
-    find_stirling_scans,
-    match_scan,
-    read_pairs,
     score_fg2018,
     score_stirling,
 )
+from facekit.evaluate.fg2018_data import find_stirling_scans, match_scan, read_pairs
 from facekit.evaluate.now import NowPrediction, score_scan
 from facekit.io.meshes import write_mesh
 from facekit.types import Mesh

@@ -6,13 +6,8 @@ from now_twin import small_case
 
 from facekit.errors import InputError, ItemError
 from facekit.evaluate.now import NowOptions, NowPrediction, score_scan
-from facekit.evaluate.now_dataset import (
-    NowImage,
-    evaluate_now,
-    find_prediction,
-    open_dataset,
-    read_scan,
-)
+from facekit.evaluate.now_dataset import NowImage, find_prediction, open_dataset, read_scan
+from facekit.evaluate.now_evaluation import evaluate_now
 from facekit.io.meshes import write_mesh
 from facekit.types import Mesh
 

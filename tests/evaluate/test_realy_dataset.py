@@ -12,10 +12,10 @@ from facekit.evaluate.faces3d import embedded_points
 from facekit.evaluate.micc import ScanInputs
 from facekit.evaluate.realy_dataset import (
     carry_keypoints,
-    evaluate_realy,
     open_realy,
     topology_embedding,
 )
+from facekit.evaluate.realy_evaluation import evaluate_realy
 from facekit.geometry.alignment import align_similarity
 from facekit.geometry.closest_point import build_tree, closest_points
 from facekit.io.meshes import write_mesh
