@@ -8,6 +8,7 @@ from facekit.cli import (
     basis,
     doctor,
     eval,
+    eval_all,
     eval_dense,
     eval_gates,
     eval_landmarks,
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     eval_scans.register(eval.app)
     eval_dense.register(eval.app)
     eval_gates.register(eval.app)
+    eval_all.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

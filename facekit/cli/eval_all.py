@@ -1,0 +1,135 @@
+"""``facekit eval all``: an open benchmark from end to end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facekit.cli import options as opt
+from facekit.cli.eval_compare import COLUMNS, named_predictions
+from facekit.cli.output import out
+from facekit.errors import UsageError
+
+
+class Truth(StrEnum):
+    """Where the truth comes from."""
+
+    SIMULATED = "simulated"
+
+
+def everything(
+    output: opt.OutputFolder,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Other methods' results on its pictures, in NoW's layout: a folder or "
+            "NAME=FOLDER each.",
+            metavar="[PREDICTIONS…]",
+        ),
+    ] = None,
+    truth: Annotated[
+        Truth, typer.Option(help="simulated: rendered heads of known shape.")
+    ] = Truth.SIMULATED,
+    heads: Annotated[
+        Path | None,
+        typer.Option(
+            help=".npz of heads of known shape; without it the built-in model's own.",
+            metavar="FILE",
+        ),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Heads; each has eight pictures.")] = 24,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    source: Annotated[
+        opt.LandmarkSource, typer.Option("--landmarks", help="Detector of facekit's own fits.")
+    ] = opt.LandmarkSource.BUILTIN,
+    own: Annotated[bool, typer.Option("--own/--no-own", help="Measure facekit's own fit.")] = True,
+    seed: opt.Seed = 0,
+    jobs: opt.Jobs = 1,
+    as_json: opt.Json = False,
+) -> int:
+    """Make an open benchmark that needs no licence, fit its pictures, and score every method.
+
+    Heads of known shape in NoW's layout: neutral from three sides, with expression, covered in
+    part, and as a selfie. Version, seed and heads say exactly which pictures these are; running
+    again makes only what is missing.
+
+    Example: facekit eval all --truth simulated --heads heads.npz -o bench --jobs 2
+    """
+    from facekit.evaluate.simulated import SimulatedOptions
+    from facekit.evaluate.simulated_run import OWN, AllOptions, evaluate_all
+
+    start = time.monotonic()
+    del truth  # there is one kind so far, and naming it keeps old commands meaning the same
+    if source is opt.LandmarkSource.FILES or source is opt.LandmarkSource.AUTO:
+        raise UsageError("--landmarks: name a detector; the pictures have no files beside them")
+    methods = named_predictions(predictions, False) if predictions else {}
+    if OWN in methods:
+        raise UsageError(f"predictions: {OWN!r} is the name of facekit's own fit")
+    if not own and not methods:
+        raise UsageError("--no-own needs PREDICTIONS of another method")
+    options = AllOptions(
+        benchmark=SimulatedOptions(heads, count, size, seed),
+        methods=methods,
+        landmarks=source.value,
+        own=own,
+        jobs=jobs,
+    )
+    if heads is None:
+        out.warn("without --heads the built-in model is tested on its own heads, which flatters it")
+    with _Stages() as stages:
+        document = evaluate_all(output, options, stage=stages.tell)
+    if as_json:
+        out.json(document)
+    else:
+        _table(document)
+    metrics = document["metrics"]
+    out.info(
+        f"{metrics['count']} pictures, {metrics['missing']} missing in "
+        f"{time.monotonic() - start:.1f} s -> {output / 'results.md'}"
+    )
+    return 5 if metrics["missing"] else 0
+
+
+class _Stages(contextlib.ExitStack):
+    """One progress display after another, each with its stage's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = ""
+        self._progress: Callable[[int, int], None] = lambda _done, _total: None
+
+    def tell(self, name: str, done: int, total: int) -> None:
+        """Say how far a stage is."""
+        if name != self._name:
+            self.close()
+            self._name, self._progress = name, self.enter_context(out.progress(name))
+        self._progress(done, total)
+
+
+def _table(document: dict[str, Any]) -> None:
+    rows: list[list[object]] = []
+    for measure in ("now", "now_metrical"):
+        one = document["benchmarks"][measure]
+        for method, result in one.get("methods", {document["protocol"]["main"]: one}).items():
+            groups = {"all": result["metrics"], **result["groups"]}
+            rows += [[measure, method, name, *_cells(row)] for name, row in groups.items()]
+        rows += [[measure, "control", name, *_cells(row)] for name, row in one["controls"].items()]
+    if "landmarks" in document["benchmarks"]:
+        metrics = document["benchmarks"]["landmarks"]["metrics"]
+        rows.append(["landmarks %", document["protocol"]["main"], "all", *_cells(metrics)])
+    out.table(["mm", "method", "pictures", *COLUMNS], rows)
+
+
+def _cells(row: dict[str, Any]) -> list[object]:
+    return ["-" if row[c] is None else row[c] for c in COLUMNS]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``facekit eval``."""
+    app.command("all")(everything)

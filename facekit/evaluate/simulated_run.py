@@ -1,0 +1,194 @@
+"""The open benchmark from end to end: pictures, facekit's fits, every measure, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facekit.detect import open_detector
+from facekit.evaluate.comparison import compare_methods, write_comparison
+from facekit.evaluate.landmark_report import write_landmark_report
+from facekit.evaluate.landmarks import evaluate_landmarks
+from facekit.evaluate.now import SCHEMA, NowOptions
+from facekit.evaluate.now_dataset import open_dataset
+from facekit.evaluate.now_evaluation import NowRun, evaluate_now
+from facekit.evaluate.scan_reports import ScanEvaluation, write_scan_report
+from facekit.evaluate.simulated import (
+    IMAGE_FOLDER,
+    SimulatedBenchmark,
+    SimulatedOptions,
+    build_benchmark,
+    landmark_truth,
+    pictures_sha256,
+)
+from facekit.fit.batch import FitOptions, fit_photos
+from facekit.io.atomic import write_json, write_text
+from facekit.morphable import load_model
+
+OWN = "facekit"
+_COLUMNS = ("median", "mean", "std", "count", "missing")
+Stage = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class AllOptions:
+    """What is measured.
+
+    Attributes:
+        benchmark: what is drawn.
+        methods: other methods' predictions by name, folders in NoW's layout, mm.
+        landmarks: detector of facekit's own fits.
+        own: whether facekit's own fit is measured.
+        jobs: processes; 0 takes as many as there are cores.
+    """
+
+    benchmark: SimulatedOptions = field(default_factory=SimulatedOptions)
+    methods: Mapping[str, Path] = field(default_factory=dict)
+    landmarks: str = "builtin"
+    own: bool = True
+    jobs: int = 1
+
+
+def evaluate_all(
+    output: Path, options: AllOptions, *, stage: Stage | None = None
+) -> dict[str, Any]:
+    """Build the benchmark, fit its pictures, score every method, and write it all.
+
+    Makes ``output/benchmark``, ``output/fit`` (facekit's results), ``output/now``,
+    ``output/now_metrical``, ``output/landmarks``, ``report.json`` and ``results.md``. Running
+    again makes only the pictures and fits that are missing.
+
+    Args:
+        output: folder.
+        options: what to measure.
+        stage: called with what is being done, how many are done, and of how many.
+
+    Returns:
+        The JSON document: ``metrics`` are those of the first method by NoW's protocol.
+
+    Raises:
+        InputError, OutputExistsError, MissingDependencyError: something could not be started.
+    """
+    tell = stage or (lambda _name, _done, _total: None)
+    benchmark = build_benchmark(
+        output / "benchmark",
+        options.benchmark,
+        jobs=options.jobs,
+        progress=lambda done, total: tell("rendering", done, total),
+    )
+    methods = dict(options.methods)
+    if options.own:
+        fit_photos(
+            [benchmark.root / IMAGE_FOLDER],
+            output / "fit",
+            FitOptions(landmarks=options.landmarks, largest=True, texture_size=256),
+            jobs=options.jobs,
+            progress=lambda done, total: tell("fitting", done, total),
+        )
+        methods = {OWN: output / "fit", **methods}
+    now = {
+        name: _score(output / name, methods, benchmark, options, metrical, tell)
+        for name, metrical in (("now", False), ("now_metrical", True))
+    }
+    document = {
+        "schema": SCHEMA,
+        "protocol": {"name": "all", "truth": "simulated", "main": next(iter(methods)),
+                     **benchmark.description,
+                     "pictures_sha256": pictures_sha256(benchmark)},
+        "metrics": next(iter(_documents(now["now"]).values()))["metrics"],
+        "benchmarks": now,
+        "items": [],
+    }  # fmt: skip
+    if options.own:
+        truth = landmark_truth(benchmark)
+        detector = open_detector(options.landmarks)
+        found = evaluate_landmarks(
+            truth, detector, progress=lambda done, total: tell("landmarks", done, total)
+        )
+        write_landmark_report(output / "landmarks", found)
+        now["landmarks"] = found
+    write_json(output / "report.json", document)
+    write_text(output / "results.md", results_table(document))
+    return document
+
+
+def results_table(document: Mapping[str, Any]) -> str:
+    """Return the results as a page: each measure, method and challenge, mm or percent."""
+    description = document["protocol"]
+    heads = description["heads"] or "the built-in model's own heads (it is tested on itself)"
+    lines = [
+        f"# Simulated benchmark, version {description['version']}",
+        "",
+        f"{description['count']} heads of {heads}, seed {description['seed']}, pictures of "
+        f"{description['size']} px (sha256 of their pixels {description['pictures_sha256'][:16]}). "
+        "Distances in mm.",
+    ]
+    for name, title in (("now", "NoW's protocol"), ("now_metrical", "NoW's protocol, metrical")):
+        lines += ["", f"## {title}", "", *_head("method", "pictures")]
+        document_now = document["benchmarks"][name]
+        for method, one in _documents(document_now).items():
+            rows = {"all": one["metrics"], **one["groups"]}
+            lines += [_line(method, group, row) for group, row in rows.items()]
+        lines += [
+            _line(f"control: {control}", "one a head", row)
+            for control, row in document_now["controls"].items()
+        ]
+        for method, found in document_now.get("comparisons", {}).items():
+            if found["items"]:
+                lines += [
+                    "",
+                    f"{method} against {found['than']}: {found['mean_difference']:+.3f} mm "
+                    f"[{found['low']:+.3f}, {found['high']:+.3f}], {found['verdict']}.",
+                ]
+    if "landmarks" in document["benchmarks"]:
+        metrics = document["benchmarks"]["landmarks"]["metrics"]
+        lines += ["", "## Landmarks", "", *_head("method", "percent of the outer eye distance")]
+        lines.append(_line(OWN, "all", metrics))
+    return "\n".join([*lines, ""])
+
+
+def _head(*names: str) -> list[str]:
+    columns = [*names, *_COLUMNS]
+    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+
+
+def _line(first: str, second: str, row: Mapping[str, Any]) -> str:
+    cells = ["-" if row[c] is None else f"{row[c]:.3f}" for c in _COLUMNS[:3]]
+    return f"| {first} | {second} | {' | '.join(cells)} | {row['count']} | {row['missing']} |"
+
+
+def _documents(document: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(document.get("methods", {OWN: document}))
+
+
+def _score(
+    folder: Path,
+    methods: Mapping[str, Path],
+    benchmark: SimulatedBenchmark,
+    options: AllOptions,
+    metrical: bool,
+    tell: Stage,
+) -> dict[str, Any]:
+    """Score every method by NoW's protocol, write the report, and return its document."""
+    dataset = open_dataset(benchmark.root)
+    results: dict[str, ScanEvaluation] = {}
+    for name, path in methods.items():
+        # The controls do not depend on the method.
+        model = None if results else load_model("builtin")
+        results[name] = evaluate_now(
+            path,
+            dataset,
+            options=NowOptions(metrical=metrical),
+            run=NowRun(model, options.jobs),
+            progress=lambda done, total: tell("scoring", done, total),
+        ).as_scans()
+    look = {"limit": 5.0, "unit": "mm", "value": "median distance"}
+    if len(results) > 1:
+        document = compare_methods(results, value="median distance", unit="mm")
+        write_comparison(folder, results, document, limit=5.0, unit="mm", value="median distance")
+        return document
+    (only,) = results.values()
+    write_scan_report(folder, only, **look)
+    return only.document
