@@ -11,6 +11,7 @@ from facekit.cli import (
     eval_all,
     eval_dense,
     eval_gates,
+    eval_images,
     eval_landmarks,
     eval_scans,
     fit,
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     eval_dense.register(eval.app)
     eval_gates.register(eval.app)
     eval_all.register(eval.app)
+    eval_images.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

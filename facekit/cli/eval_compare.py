@@ -70,6 +70,7 @@ def run_methods(
     value: str,
     unit: str = "mm",
     limit: float = 8.0,
+    higher_is_better: bool = False,
     note: Callable[[], str] | None = None,
 ) -> int:
     """Evaluate one method or several, write, print and count; return the exit code.
@@ -88,7 +89,9 @@ def run_methods(
         results[name] = evaluate(path, folder)
         _say_doubts(results[name].items, f"{name}: " if several else "")
     if several:
-        document = compare_methods(results, value=value, unit=unit)
+        document = compare_methods(
+            results, value=value, unit=unit, higher_is_better=higher_is_better
+        )
         if output is not None:
             write_comparison(output, results, document, limit=limit, unit=unit, value=value)
     else:
@@ -127,7 +130,8 @@ def _table(document: Mapping[str, Any], unit: str) -> None:
     methods: Mapping[str, Any] = document.get("methods", {"": document})
     rows: list[list[object]] = []
     for name, one in methods.items():
-        groups = {"all": one["metrics"], **one.get("regions", {}), **one["groups"]}
+        rest = one.get("regions", {}) | one.get("measures", {})
+        groups = ({} if "measures" in one else {"all": one["metrics"]}) | rest | one["groups"]
         first = [name] if name else []
         rows += [[*first, g, *(_cell(row[c]) for c in COLUMNS)] for g, row in groups.items()]
     first = ["control"] if "" not in methods else []
@@ -136,6 +140,9 @@ def _table(document: Mapping[str, Any], unit: str) -> None:
         rows.append([*first, label, *(_cell(row[c]) for c in COLUMNS)])
     out.table([*(["method"] * len(first)), unit, *COLUMNS], rows)
     out.data(" ".join(f"{k}={_cell(v)}" for k, v in document["protocol"].items()))
+    for name, one in methods.items():
+        if "fid" in one["metrics"]:
+            out.data(f"{f'{name} ' if name else ''}fid={_cell(one['metrics']['fid'])}")
 
 
 def _count(results: Mapping[str, Any], end: str) -> int:

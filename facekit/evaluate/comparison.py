@@ -24,16 +24,21 @@ FEW_PERSONS = 10
 
 
 def compare_items(
-    first: Sequence[ScanItem], second: Sequence[ScanItem], *, seed: int = 0
+    first: Sequence[ScanItem],
+    second: Sequence[ScanItem],
+    *,
+    higher_is_better: bool = False,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Compare two methods on the items that both have a value for.
 
     Returns:
         ``mean_difference`` of the second's values to the first's with its 95 % interval ``low``,
         ``high`` by a bootstrap that draws whole persons, ``better_on_percent`` of the items the
-        second's value is smaller, ``items``, ``persons`` and ``verdict``: ``better`` or ``worse``
-        than the first when the interval is on one side of zero, else ``undecided`` (always so
-        with fewer than 10 persons). None when they share no item.
+        second's value is better (smaller, unless higher is better), ``items``, ``persons`` and
+        ``verdict``: ``better`` or ``worse`` than the first when the interval is on one side of
+        zero, else ``undecided`` (always so with fewer than 10 persons). None when they share no
+        item.
     """
     base = {item.name: item for item in first if item.value is not None}
     pairs = [
@@ -46,15 +51,16 @@ def compare_items(
     mine, theirs, persons = (np.array(column) for column in zip(*pairs, strict=True))
     interval = paired_bootstrap(mine, theirs, groups=persons, statistic="mean", seed=seed)
     count = len(np.unique(persons))
+    wins = mine > theirs if higher_is_better else mine < theirs
     verdict = "undecided"
     if count >= FEW_PERSONS and (interval.high < 0 or interval.low > 0):
-        verdict = "better" if interval.high < 0 else "worse"
+        verdict = "better" if (interval.high < 0) != higher_is_better else "worse"
     return {
         "mean_difference": interval.estimate,
         "low": interval.low,
         "high": interval.high,
         "level": interval.level,
-        "better_on_percent": 100 * float((mine < theirs).mean()),
+        "better_on_percent": 100 * float(wins.mean()),
         "items": len(pairs),
         "persons": count,
         "verdict": verdict,
@@ -62,7 +68,12 @@ def compare_items(
 
 
 def compare_methods(
-    methods: Mapping[str, ScanEvaluation], *, value: str, unit: str, seed: int = 0
+    methods: Mapping[str, ScanEvaluation],
+    *,
+    value: str,
+    unit: str,
+    higher_is_better: bool = False,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the JSON document of several methods on one benchmark.
 
@@ -70,6 +81,7 @@ def compare_methods(
         methods: each one's evaluation by name; the first is what the others are compared with.
         value: what an item's value is called.
         unit: of the values.
+        higher_is_better: whether large values are good ones.
         seed: of the bootstrap.
 
     Raises:
@@ -82,17 +94,19 @@ def compare_methods(
     controls: dict[str, Any] = {}
     for evaluation in methods.values():
         controls |= {k: v for k, v in _controls(evaluation).items() if k not in controls}
+    comparisons = {}
+    for name in names[1:]:
+        found = compare_items(
+            first.items, methods[name].items, higher_is_better=higher_is_better, seed=seed
+        )
+        comparisons[name] = {"than": names[0], **(found or {"items": 0})}
     return {
         "schema": SCHEMA,
         "protocol": {**first.document["protocol"], "compared": f"{value} of an item, {unit}"},
         "methods": {name: evaluation.document for name, evaluation in methods.items()},
         "controls": controls,
-        "comparisons": {
-            name: {"than": names[0], **(compare_items(first.items, methods[name].items, seed=seed)
-                                        or {"items": 0})}
-            for name in names[1:]
-        },
-    }  # fmt: skip
+        "comparisons": comparisons,
+    }
 
 
 def sentence(name: str, comparison: Mapping[str, Any], *, unit: str) -> str:
@@ -103,7 +117,7 @@ def sentence(name: str, comparison: Mapping[str, Any], *, unit: str) -> str:
     text = (
         f"{name} against {than}: {comparison['mean_difference']:+.3f} {unit} "
         f"[{comparison['low']:+.3f}, {comparison['high']:+.3f}] on {comparison['items']} items of "
-        f"{comparison['persons']} persons, smaller on {comparison['better_on_percent']:.0f} %: "
+        f"{comparison['persons']} persons, better on {comparison['better_on_percent']:.0f} %: "
     )
     if comparison["persons"] < FEW_PERSONS:
         return text + f"undecided (fewer than {FEW_PERSONS} persons)"
