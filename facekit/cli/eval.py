@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.eval_compare import Compare, run_methods
+from facekit.cli.eval_compare import Compare, named_predictions, run_methods
 from facekit.cli.output import out
 from facekit.errors import UsageError
 
@@ -129,6 +129,15 @@ def truth(
         opt.LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")
     ] = opt.LandmarkSource.BUILTIN,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--predictions",
+            help="Another method's meshes of the pictures --images wrote, by their names (mm): a "
+            "folder or NAME=FOLDER; repeat for more.",
+            metavar="DIR",
+        ),
+    ] = None,
     images: Annotated[
         bool, typer.Option("--images", help="Also write the rendered pictures (needs -o).")
     ] = False,
@@ -144,7 +153,7 @@ def truth(
 
     Example: facekit eval truth --heads heads.npz --count 50 --yaw 0,22,45 --seed 0 --json
     """
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.comparison import sentence, write_comparison
     from facekit.evaluate.truth import TruthOptions, evaluate_truth, parse_angles
 
     start = time.monotonic()
@@ -161,13 +170,21 @@ def truth(
     )
     pictures = output / "images" if images and output is not None else None
     with out.progress("truth") as progress:
-        result = evaluate_truth(heads, options, pictures=pictures, progress=progress)
+        result = evaluate_truth(
+            heads,
+            options,
+            pictures=pictures,
+            predictions=named_predictions(predictions, False) if predictions else {},
+            progress=progress,
+        )
     document = result.document
     for item in document["items"]:
         if item["missing"]:
             out.warn(f"{item['image']}, {item['method']}: {item['error']}")
     if output is not None:
-        write_report(output, document, distances=result.distances)
+        write_comparison(
+            output, result.methods(), document, limit=5.0, unit="mm", value="median distance"
+        )
     if as_json:
         out.json(document)
     else:
@@ -175,6 +192,8 @@ def truth(
     for name, comparison in document["comparisons"].items():
         if comparison is not None:
             out.info(_sentence(name, comparison))
+    for name, comparison in document["compared"].items():
+        out.info(sentence(name, comparison, unit="mm"))
     return _finish(document["metrics"], "pictures", start, output)
 
 
@@ -213,9 +232,9 @@ def speed(
     if as_json:
         out.json(document)
     else:
-        columns = ("median_ms", "p95_ms", "threads", "batch")
+        columns = ("median_ms", "p95_ms", "per_second", "threads", "batch", "device")
         rows = [
-            [key, *(row[c] for c in columns), _times_ours(row), row["what"]]
+            [key, *(_cell(row[c]) for c in columns), _times_ours(row), row["what"]]
             for key, row in metrics.items()
         ]
         out.table(["key", *columns, "peer", "what"], rows)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
+from facekit.cli.eval_compare import named_predictions
 from facekit.cli.output import out
 from facekit.errors import UsageError
 
@@ -63,8 +64,12 @@ def landmarks(
     ],
     sources: Detectors = None,
     predictions: Annotated[
-        Path | None,
-        typer.Option(help="Score what 'facekit landmarks -o' wrote.", metavar="DIR"),
+        list[Path] | None,
+        typer.Option(
+            help="Score what 'facekit landmarks -o' wrote: a folder, or NAME=FOLDER; repeat to "
+            "compare several.",
+            metavar="DIR",
+        ),
     ] = None,
     labels: Labels = None,
     split: Persons = None,
@@ -110,9 +115,10 @@ def landmarks(
     truth = read_landmark_truth(folder, labels=labels, split=None if split is None else split.value)
     if max_yaw is not None:
         truth = turned_at_most(truth, max_yaw)
-    detectors = open_detectors(sources, allow_download, default=predictions is None)
-    if predictions is not None:
-        detectors.append(SavedLandmarks(predictions))
+    detectors = open_detectors(sources, allow_download, default=not predictions)
+    saved = named_predictions(predictions, False) if predictions else {}
+    for name, path in saved.items():
+        detectors.append(SavedLandmarks(path, name=name))
     chosen = {"normalise": normalise.value}
     with out.progress("landmarks") as progress:
         if len(detectors) == 1:

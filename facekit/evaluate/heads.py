@@ -36,10 +36,12 @@ class Picture(NamedTuple):
     Attributes:
         image: (H, W, 3) uint8 RGB.
         ibug68: (68, 2) true landmarks in its pixels, or None; only oracles may look at them.
+        name: its file's stem where it is written.
     """
 
     image: np.ndarray
     ibug68: np.ndarray | None = None
+    name: str = ""
 
 
 Predict = Callable[[Picture], NowPrediction | None]

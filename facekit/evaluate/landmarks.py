@@ -122,11 +122,10 @@ def compare_landmarks(
 class SavedLandmarks:
     """Predictions that ``facekit landmarks`` wrote, as a detector."""
 
-    name = "saved"
     fingerprint = "saved"
 
-    def __init__(self, folder: Path) -> None:
-        """Use the files ``<stem>.json`` of a folder.
+    def __init__(self, folder: Path, *, name: str = "saved") -> None:
+        """Use the files ``<stem>.json`` of a folder; ``name`` is the method's in reports.
 
         Raises:
             InputError: no such folder.
@@ -134,6 +133,7 @@ class SavedLandmarks:
         if not folder.is_dir():
             raise InputError(f"{folder}: expected a folder of landmark files, found none")
         self._folder = folder
+        self.name = name
 
     def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
         """Return the faces saved for the image's file name, in a folder named as its own or none.

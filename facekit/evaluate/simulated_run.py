@@ -184,11 +184,10 @@ def _score(
             run=NowRun(model, options.jobs),
             progress=lambda done, total: tell("scoring", done, total),
         ).as_scans()
-    look = {"limit": 5.0, "unit": "mm", "value": "median distance"}
     if len(results) > 1:
         document = compare_methods(results, value="median distance", unit="mm")
         write_comparison(folder, results, document, limit=5.0, unit="mm", value="median distance")
         return document
     (only,) = results.values()
-    write_scan_report(folder, only, **look)
+    write_scan_report(folder, only, limit=5.0, value="median distance")
     return only.document

@@ -46,6 +46,7 @@ class SpeedCase:
         warm_up: unmeasured calls before the first round; 0 for work that is cold on purpose.
         on_request: left out unless named, because it is slow or needs what is not there.
         peer_of: of another project's code: the key of facekit's own case that does the same.
+        device: where the work is done.
     """
 
     key: str
@@ -58,6 +59,7 @@ class SpeedCase:
     warm_up: int = 2
     on_request: bool = False
     peer_of: str = ""
+    device: str = "cpu"
 
 
 def select_cases(cases: Sequence[SpeedCase], wanted: Sequence[str]) -> list[SpeedCase]:
@@ -183,6 +185,8 @@ def _summary(case: SpeedCase, seconds: Sequence[float]) -> dict[str, Any]:
         "min_ms": float(milliseconds.min()),
         "threads": case.threads or threads.num_threads(),
         "batch": case.batch,
+        "device": case.device,
+        "per_second": case.batch / float(np.median(seconds)) if np.median(seconds) else None,
         "samples": len(milliseconds),
         "what": case.what,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,10 @@ import numpy as np
 
 from facekit.detect import Detector, open_detector
 from facekit.errors import InputError, ItemError, UsageError
+from facekit.evaluate.comparison import compare_items
+from facekit.evaluate.faces3d import list_predictions, read_prediction
 from facekit.evaluate.heads import (
+    MEAN_FACE,
     HeadScore,
     Picture,
     Predict,
@@ -24,10 +27,11 @@ from facekit.evaluate.heads import (
     score_heads,
 )
 from facekit.evaluate.now import NowPrediction
+from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem, scan_document
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.photo import FaceFitter
 from facekit.io.images import write_image
-from facekit.morphable import load_model
+from facekit.morphable import MorphableModel, load_model
 from facekit.simulate.look import Look, random_look
 from facekit.simulate.portrait import View, render_portrait
 from facekit.simulate.scene import Scene, build_scene
@@ -69,6 +73,10 @@ class TruthResult(NamedTuple):
     scores: list[HeadScore]
     document: dict[str, Any]
     distances: list[np.ndarray]
+
+    def methods(self) -> dict[str, ScanEvaluation]:
+        """Return each method in the shape that comparisons take; a person is a head."""
+        return _as_scans(self.scores)
 
 
 def parse_angles(text: str) -> tuple[float, ...]:
@@ -112,11 +120,33 @@ def fit_methods(fitter: FaceFitter, detector: Detector) -> dict[str, Predict]:
     return {LANDMARK_FIT: detected, EXACT_LANDMARK_FIT: exact}
 
 
+def saved_predictions(folder: Path, model: MorphableModel) -> Predict:
+    """Return a method that reads its predictions from a folder, by the pictures' names.
+
+    Args:
+        folder: of meshes in mm with seven landmarks beside them, or of fits.
+        model: gives the landmarks of meshes of its topology.
+
+    Raises:
+        InputError: no such folder, or no mesh in it.
+    """
+    found = list_predictions(folder)
+
+    def read(picture: Picture) -> NowPrediction | None:
+        if picture.name not in found:
+            raise ItemError("no prediction was found")
+        face = read_prediction(found[picture.name], model=model)
+        return NowPrediction(face.vertices, face.faces, face.marks("now7"))
+
+    return read
+
+
 def evaluate_truth(
     heads_file: Path,
     options: TruthOptions,
     *,
     pictures: Path | None = None,
+    predictions: Mapping[str, Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TruthResult:
     """Run the bench over a file of heads.
@@ -126,10 +156,13 @@ def evaluate_truth(
             describe it.
         options: what decides the numbers.
         pictures: folder for the rendered pictures, or None.
+        predictions: further methods by name: folders of meshes with NoW's seven landmarks, or of
+            fits, named as the pictures are (``head007_yaw22``), mm.
         progress: called with pictures done and their number.
 
     Raises:
-        InputError: the heads cannot be read, or pictures cannot be written.
+        InputError: the heads or a folder of predictions cannot be read, or pictures cannot be
+            written; or a method has the name of one of facekit's rows.
         MissingDependencyError: the model or the detector is missing.
     """
     heads = read_heads(heads_file)
@@ -138,11 +171,16 @@ def evaluate_truth(
         raise InputError(f"model {model.name}: has no 'now7' landmarks, so NoW cannot score it")
     detector = open_detector(options.landmarks, allow_download=options.allow_download)
     fitter = FaceFitter(model, LandmarkFitConfig())
+    methods = fit_methods(fitter, detector)
+    for name, folder in (predictions or {}).items():
+        if name in methods or name == MEAN_FACE or name.startswith("projection"):
+            raise InputError(f"predictions: {name!r} is the name of a row of this bench")
+        methods[name] = saved_predictions(folder, model)
     scores = score_heads(
         heads,
         model,
         render=head_renderer(heads_file, options, pictures=pictures),
-        methods=fit_methods(fitter, detector),
+        methods=methods,
         chosen=choose_heads(options.count, len(heads), options.seed),
         yaws_deg=options.yaws_deg,
         progress=progress,
@@ -155,6 +193,12 @@ def evaluate_truth(
         "detector": detector.fingerprint,
     }
     document = heads_report(scores, main=LANDMARK_FIT, seed=options.seed, protocol=protocol)
+    everything = _as_scans(scores)
+    document["compared"] = {}
+    for name in predictions or {}:
+        first, second = everything[LANDMARK_FIT].items, everything[name].items
+        found = compare_items(first, second, seed=options.seed) or {"items": 0}
+        document["compared"][name] = {"than": LANDMARK_FIT, **found}
     distances = [
         s.distances for s in scores if s.method == LANDMARK_FIT and s.distances is not None
     ]
@@ -203,8 +247,26 @@ def head_renderer(
             shift_px=(shift_x, shift_y),
         )
         portrait = render_portrait(subject, look, view, scene=scene)
+        name = f"head{head:03d}_yaw{yaw_deg:g}"
         if pictures is not None:
-            write_image(pictures / f"head{head:03d}_yaw{yaw_deg:g}.png", portrait.image)
-        return Picture(portrait.image, portrait.landmarks_2d.astype(np.float64))
+            write_image(pictures / f"{name}.png", portrait.image)
+        return Picture(portrait.image, portrait.landmarks_2d.astype(np.float64), name)
 
     return render
+
+
+def _as_scans(scores: Sequence[HeadScore]) -> dict[str, ScanEvaluation]:
+    table: dict[str, list[ScanItem]] = {}
+    for score in scores:
+        details = dict(score.details)
+        error = details.pop("error", None)
+        value = None if score.distances is None else float(details["median"])
+        name = f"head{score.head:03d}_yaw{score.yaw_deg:g}"
+        distances = None if score.distances is None else score.distances.astype(np.float32)
+        group, person = f"yaw {score.yaw_deg:g}", str(score.head)
+        item = ScanItem(name, group, value, distances, details, error=error, person=person)
+        table.setdefault(score.method, []).append(item)
+    return {
+        name: ScanEvaluation(items, scan_document(items, protocol={"name": "truth"}), {})
+        for name, items in table.items()
+    }

@@ -153,6 +153,10 @@ def test_landmarks_of_saved_predictions(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out.splitlines()[1].split()[:3] == ["saved", "2", "2"]
     assert "c.png: no face was found" in captured.err
+    assert run([*arguments, "--predictions", f"again={saved}", "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert list(document["detectors"]) == ["saved", "again"]
+    assert document["comparisons"]["again"]["mean_difference"] == 0
 
 
 def test_speed_of_the_help(capsys):

@@ -8,8 +8,9 @@ from facekit.errors import InputError, UsageError
 from facekit.evaluate import truth
 from facekit.evaluate.heads import Picture
 from facekit.evaluate.truth import TruthOptions, evaluate_truth, head_renderer, parse_angles
+from facekit.io.meshes import write_mesh
 from facekit.morphable import load_model
-from facekit.types import DetectedFace
+from facekit.types import DetectedFace, Mesh
 
 COUNT = 2
 
@@ -118,6 +119,34 @@ def test_command(heads_file, blind, tmp_path, capsys):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["metrics"]["missing"] == 2
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
+
+
+def test_another_methods_meshes_are_scored_beside(heads_file, blind, tmp_path, capsys):
+    """Heads of the built-in model's topology, exact but for noise, under the pictures' names."""
+    model = load_model("builtin")
+    with np.load(heads_file) as data:
+        neutral = data["neutral"] * float(data["quantum_mm"])
+    for head in range(COUNT):
+        path = tmp_path / f"mine/head{head:03d}_yaw20.obj"
+        write_mesh(path, Mesh(neutral[head].astype(np.float64), model.faces))
+    arguments = ["eval", "truth", "--heads", str(heads_file), "--count", "2", "--size", "96"]
+    arguments += ["--yaw", "20", "--predictions", f"exact={tmp_path / 'mine'}", "--json"]
+    assert run([*arguments, "-o", str(tmp_path / "out")]) == 5
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["methods"]["exact"]["median"] < 0.02
+    compared = document["compared"]["exact"]
+    assert compared["than"] == "landmark_fit"
+    assert compared["mean_difference"] < -0.1
+    assert "exact against landmark_fit: -" in captured.err
+    assert (tmp_path / "out/curve.png").is_file()
+    lines = (tmp_path / "out/items.csv").read_text().splitlines()
+    assert lines[0].startswith("name,group,person,mean_face,")
+    assert len(lines) == 1 + COUNT
+    with pytest.raises(InputError, match="a row of this bench"):
+        evaluate_truth(
+            heads_file, TruthOptions(count=1), predictions={"mean_face": tmp_path / "mine"}
+        )
 
 
 def test_pictures_depend_on_seed_head_and_view_alone(heads_file):
