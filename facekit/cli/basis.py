@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,6 +124,60 @@ def build(
         f"{built.num_subjects} heads, {modes} modes that explain"
         f" {100 * document['explained']:.2f} %, quantisation error mean {error.mean_mm:.4f} and max"
         f" {error.max_mm:.4f} mm in {time.monotonic() - start:.1f} s -> {output}"
+    )
+    return 0
+
+
+@app.command("albedo")
+def albedo(
+    model: Annotated[Path, typer.Argument(help="A facekit model.", metavar="MODEL")],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", help="Folder of portraits; after one, better labels for it."),
+    ],
+    output: opt.OutputFile,
+    modes: Annotated[int, typer.Option(help="Modes of skin colour.", min=1)] = 10,
+    as_json: opt.Json = False,
+) -> int:
+    """Learn a model's skin colour and its modes from labelled photographs.
+
+    Photographs of training persons are used (see 'facekit train').
+
+    Example: facekit basis albedo model.npz --data portraits --data labels -o coloured.npz
+    """
+    from facekit.basis.albedo import AlbedoConfig, learn_albedo
+    from facekit.morphable.native import read_native, write_native
+    from facekit.train.recipes import load_data
+    from facekit.train.skin import portrait_colours
+
+    start = time.monotonic()
+    base = read_native(model)
+    portraits = load_data(data, splits=("train",))
+    with out.progress("photographs") as progress:
+        photographs = portrait_colours(base, portraits, progress=progress)
+    with out.progress("albedo") as progress:
+        learned = learn_albedo(base, photographs, AlbedoConfig(modes=modes), progress=progress)
+    coloured = replace(base, albedo_mean=learned.mean, albedo_modes=learned.modes)
+    write_native(coloured, output)
+    document = {
+        "schema": "facekit.basis/1",
+        "model": str(output),
+        "photographs": len(photographs),
+        "vertices": int(learned.known.sum()),
+        "modes": modes,
+        "explained": [round(float(share), 4) for share in learned.explained],
+        "noise": round(learned.noise, 4),
+        "tone_std": [round(float(v), 3) for v in learned.tone_std],
+        "level": [round(float(v), 3) for v in learned.level],
+    }
+    if as_json:
+        out.json(document)
+    else:
+        out.data(output)
+    out.info(
+        f"{len(photographs)} photographs, {modes} modes that hold"
+        f" {100 * float(learned.explained[-1]):.0f} % of the variance,"
+        f" in {time.monotonic() - start:.0f} s -> {output}"
     )
     return 0
 

@@ -92,7 +92,7 @@ def train_landmarks(
     Raises:
         InputError, OutputExistsError, UsageError: nothing could be started.
     """
-    portraits = _portraits(data)
+    portraits = load_data(data)
     task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("landmarks", asdict(config))
     _note_config(run, config)
@@ -135,7 +135,7 @@ def train_detector(
 
     Arguments, result (without ``int8``) and errors as ``train_landmarks``.
     """
-    portraits = _portraits(data)
+    portraits = load_data(data)
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
     info = RunInfo("detector", asdict(config))
     _note_config(run, config)
@@ -179,8 +179,14 @@ RECIPES = {
 }
 
 
-def _portraits(data: Sequence[Path]) -> Portraits:
-    """Read every folder that holds images; a folder of labels alone serves the one before it."""
+def load_data(
+    data: Sequence[Path], *, splits: Sequence[str] = ("train", "validation")
+) -> Portraits:
+    """Read every folder that holds images; a folder of labels alone serves the one before it.
+
+    Raises:
+        InputError, UsageError: a folder holds neither, or labels come first.
+    """
     parts: list[tuple[Path, Path | None]] = []
     for folder in map(Path, data):
         if _has_images(folder):
@@ -189,10 +195,9 @@ def _portraits(data: Sequence[Path]) -> Portraits:
             parts[-1] = (parts[-1][0], folder)
         else:
             raise UsageError(
-                f"train: --data {folder}: expected labels_<set>.npz with folders of images "
+                f"--data {folder}: expected labels_<set>.npz with folders of images "
                 "beside them, or better labels for the --data before it"
             )
-    splits = ("train", "validation")
     return join_portraits(
         [load_portraits(folder, labels=labels, splits=splits) for folder, labels in parts]
     )
