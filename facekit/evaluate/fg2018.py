@@ -25,7 +25,7 @@ from facekit.evaluate.faces3d import (
     read_scan,
 )
 from facekit.evaluate.fg2018_data import find_stirling_scans, match_scan, read_pairs
-from facekit.evaluate.interior import interior_warnings
+from facekit.evaluate.interior import looked_through
 from facekit.evaluate.jobs import counter, run_pieces
 from facekit.evaluate.now import CROP_FACTOR as NOW_CROP_FACTOR
 from facekit.evaluate.now import (
@@ -236,11 +236,9 @@ def _open(
         return error
     try:
         crop = crop_scan(scan.vertices, scan.marks("now7"), factor=_factor(options))
-        _, outwards = face_axes(scan)
     except FacekitError:
         return scan  # scoring will say what is wrong
-    found = interior_warnings(scan.vertices, scan.faces, crop, outwards=outwards)
-    return replace(scan, warnings=(*scan.warnings, *found))
+    return looked_through(scan, crop)
 
 
 def _factor(options: StirlingOptions) -> float:

@@ -6,10 +6,14 @@ from any face's surface, so a few of them outweigh all others: two in a hundred 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from facekit.errors import FacekitError
+from facekit.evaluate.estimator import face_axes
+from facekit.evaluate.faces3d import FaceSurface
 from facekit.geometry.closest_point import build_tree
 from facekit.geometry.rays import hemisphere, open_directions
 
@@ -22,7 +26,7 @@ _LATTICE_MM = 2.5
 _START_MM = 6.0
 _MOST_POINTS = 1500
 # Share of inner points from which a warning is due; folds and noise stay below.
-WARN_SHARE = 0.0075
+WARN_SHARE = 0.01
 
 
 class InteriorPoints(NamedTuple):
@@ -89,6 +93,21 @@ def interior_warnings(
         f"{100 * share:.1f} % of its scored points lie behind the skin (mouth cavity, eye "
         "sockets, nostrils, an inner wall); 2 % can triple a score: remove such surfaces",
     )
+
+
+def looked_through(face: FaceSurface, scored: np.ndarray) -> FaceSurface:
+    """Return a surface with a warning when much of what is scored of it lies behind the skin.
+
+    Args:
+        face: its landmarks say where outwards is; without any it is returned as it is.
+        scored: (n,) indices of its scored vertices.
+    """
+    try:
+        _, outwards = face_axes(face)
+    except FacekitError:
+        return face
+    found = interior_warnings(face.vertices, face.faces, scored, outwards=outwards)
+    return replace(face, warnings=(*face.warnings, *found))
 
 
 def _coarse(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from facekit.evaluate.faces3d import (
     list_predictions,
     read_scan,
 )
-from facekit.evaluate.interior import interior_warnings
+from facekit.evaluate.interior import looked_through
 from facekit.evaluate.jobs import counter, run_pieces
 from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces
@@ -263,25 +263,22 @@ def _score_piece(
     if isinstance(scan, FaceSurface):
         if context.mask_file is not None:
             mask = read_vertex_mask(context.mask_file, len(scan.vertices))
-        scan = _looked_through(scan, context.config, mask)
+        scan = _checked(scan, context.config, mask)
         if context.controls and inputs.model is not None:
             _add_controls(rows, name, scan, context.config, inputs.model, mask)
     items = [_score_task(task, scan, context.config, inputs, context.scale, mask) for task in tasks]
     return [strictly(item) if inputs.strict else item for item in items], rows
 
 
-def _looked_through(
-    scan: FaceSurface, config: EstimatorConfig, mask: np.ndarray | None
+def _checked(
+    face: FaceSurface, config: EstimatorConfig, mask: np.ndarray | None = None
 ) -> FaceSurface:
-    """Return the scan with a warning when much of what is scored lies behind the skin."""
+    """Return a face with a warning when much of what is scored of it lies behind the skin."""
     try:
-        crop = crop_face(scan, config)
-        _, outwards = face_axes(scan)
+        crop = crop_face(face, config)
     except FacekitError:
-        return scan  # no landmarks, or scoring will say what is wrong
-    scored = crop if mask is None else np.intersect1d(crop, mask)
-    found = interior_warnings(scan.vertices, scan.faces, scored, outwards=outwards)
-    return replace(scan, warnings=(*scan.warnings, *found))
+        return face  # no landmarks, or scoring will say what is wrong
+    return looked_through(face, crop if mask is None else np.intersect1d(crop, mask))
 
 
 def _open(path: Path, inputs: ScanInputs) -> FaceSurface | ItemError:
@@ -306,6 +303,8 @@ def _score_task(
         if not task.files:
             raise ItemError("no prediction was found")
         faces = [inputs.prediction(path, shape=config.shape) for path in task.files]
+        if config.direction == "symmetric":  # then the prediction's points count as the scan's do
+            faces = [_checked(face, config) for face in faces]
         if config.per_video == "average-shape":
             faces = [average_shape(faces, config.landmarks)]
         warnings = tuple(f"scan: {text}" for text in scan.warnings)

@@ -1,13 +1,17 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from now_twin import landmarks, surface
-from scan_case import face
+from scan_case import face, write_face
 
+from facekit.evaluate.estimator import PRESETS
 from facekit.evaluate.faces3d import FaceSurface
+from facekit.evaluate.fg2018 import evaluate_stirling
 from facekit.evaluate.interior import WARN_SHARE, interior_points, interior_warnings
+from facekit.evaluate.micc import evaluate_micc
 from facekit.evaluate.now import NowPrediction, crop_scan, score_scan
 
 OUT = np.array([0, 0, 1.0])
@@ -96,3 +100,33 @@ def test_real_heads_with_and_without_their_inner_surfaces(kind):
                 for f in (outer, skin)
             ]
             assert shares[0] < WARN_SHARE < 0.2 < shares[1]
+
+
+def test_benchmarks_warn_of_it(tmp_path):
+    vertices, faces = with_cavity(0.1)
+    plain = face(80, 108)
+    bad = FaceSurface(vertices, faces.astype(np.int32), plain.landmarks)
+    write_face(tmp_path / "data/s/frontal1.obj", bad, marks="five")
+    write_face(tmp_path / "out/s.obj", plain, marks="five")
+    result = evaluate_micc(tmp_path / "out", tmp_path / "data", PRESETS["deep3d"])
+    (item,) = result.items
+    assert item.value is not None
+    assert any("scan: " in w and "behind the skin" in w for w in item.warnings)
+    write_face(tmp_path / "data/s/frontal1.obj", plain, marks="five")
+    write_face(tmp_path / "out/s.obj", bad, marks="five")
+    one_way = evaluate_micc(tmp_path / "out", tmp_path / "data", PRESETS["deep3d"])
+    assert one_way.items[0].warnings == ()
+    both = replace(PRESETS["deep3d"], direction="symmetric")
+    (item,) = evaluate_micc(tmp_path / "out", tmp_path / "data", both).items
+    assert any("behind the skin" in w and "scan: " not in w for w in item.warnings)
+
+
+def test_the_challenges_scans_are_looked_through(tmp_path):
+    vertices, faces = with_cavity(0.1)
+    plain = face(80, 108)
+    bad = FaceSurface(vertices, faces.astype(np.int32), plain.landmarks)
+    write_face(tmp_path / "data/F1_N.obj", bad, marks="now7")
+    write_face(tmp_path / "out/F1_N.obj", plain, marks="now7")
+    (item,) = evaluate_stirling(tmp_path / "out", tmp_path / "data").items
+    assert any("behind the skin" in w for w in item.warnings)
+    assert item.person == "F1_N"
