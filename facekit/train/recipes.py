@@ -20,7 +20,7 @@ from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmar
 from facekit.train.portraits import Portraits, join_portraits, load_portraits
 from facekit.train.quantise import quantise_onnx
 
-# Crops over which the ranges of the 8-bit activations are taken.
+# Images over which the ranges of the 8-bit activations are taken.
 NUM_CALIBRATION = 512
 
 Progress = Callable[[int, int], None]
@@ -106,16 +106,11 @@ def train_landmarks(
         progress=progress,
     )
     path = run / "landmarks.onnx"
-    result: dict[str, Any] = {"best": best, "onnx": str(path)}
-    result["differences"] = export_landmarks(run / "best.pth", path)
-    small = run / "landmarks.int8.onnx"
-    result["int8"] = str(small)
-    result["differences_int8"] = quantise_onnx(path, small, calibration_crops(task))
-    return _finish(run, result)
+    return _finish(run, path, task, best, export_landmarks(run / "best.pth", path))
 
 
-def calibration_crops(task: LandmarkTask) -> np.ndarray:
-    """Return (N, S, S, 3) uint8 crops of the training persons that no step has seen."""
+def calibration_images(task: LandmarkTask | DetectorTask) -> np.ndarray:
+    """Return (N, S, S, 3) uint8 images of the training persons that no step has seen."""
     count = -(-NUM_CALIBRATION // task.config.batch_size)
     first = task.config.loop.steps
     batches = [task.batch(first + k).images.numpy() for k in range(count)]
@@ -131,9 +126,9 @@ def train_detector(
     init: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Train the face detector on collages of portraits and write ``RUN/detector.onnx``.
+    """Train the face detector on collages and write ``detector.onnx`` and ``detector.int8.onnx``.
 
-    Arguments, result (without ``int8``) and errors as ``train_landmarks``.
+    Arguments, result and errors as ``train_landmarks``.
     """
     portraits = load_data(data)
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
@@ -149,8 +144,7 @@ def train_detector(
         progress=progress,
     )
     path = run / "detector.onnx"
-    differences = export_detector(run / "best.pth", path, task)
-    return _finish(run, {"best": best, "onnx": str(path), "differences": differences})
+    return _finish(run, path, task, best, export_detector(run / "best.pth", path, task))
 
 
 RECIPES = {
@@ -231,6 +225,20 @@ def _note_config(run: Path, config: Any) -> None:
         write_text(path, dump_toml(config))
 
 
-def _finish(run: Path, result: dict[str, Any]) -> dict[str, Any]:
+def _finish(
+    run: Path,
+    path: Path,
+    task: LandmarkTask | DetectorTask,
+    best: dict[str, float],
+    differences: dict[str, float],
+) -> dict[str, Any]:
+    small = path.with_suffix(".int8.onnx")
+    result = {
+        "best": best,
+        "onnx": str(path),
+        "differences": differences,
+        "int8": str(small),
+        "differences_int8": quantise_onnx(path, small, calibration_images(task)),
+    }
     write_json(run / "result.json", result)
     return result
