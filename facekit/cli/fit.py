@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,13 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
+
+
+class Texture(StrEnum):
+    """How textures are made."""
+
+    FAST = "fast"
+    FULL = "full"
 
 
 def fit(
@@ -49,9 +57,22 @@ def fit(
         ),
     ] = False,
     unit: Annotated[opt.Unit, typer.Option(help="Unit of the OBJ files.")] = opt.Unit.MM,
+    texture: Annotated[
+        Texture,
+        typer.Option(
+            help="fast: texture.jpg, the photograph projected; full: texture.png and albedo.png, "
+            "hidden parts completed and blended, as seen and under even light."
+        ),
+    ] = Texture.FAST,
     texture_size: Annotated[
-        int, typer.Option(help="Side of the texture in pixels.", min=64, max=8192)
-    ] = 1024,
+        int,
+        typer.Option(
+            help="Side of the texture in pixels; 0: 1024, or with --texture full from the face's "
+            "size in the photograph, up to 4096.",
+            min=0,
+            max=8192,
+        ),
+    ] = 0,
     posterior_samples: Annotated[
         int, typer.Option(help="Also write this many identities drawn from the posterior.", min=0)
     ] = 0,
@@ -74,6 +95,7 @@ def fit(
     Example: facekit fit photos -o out
     """
     from facekit.fit.batch import FitOptions, fit_photos
+    from facekit.texture.batch import full_texturing
 
     start = time.monotonic()
     pixels, film = _focal(focal)
@@ -89,6 +111,7 @@ def fit(
         distance_mm=distance,
         mirrored=mirrored,
         unit=unit.value,
+        texture=texture.value,
         texture_size=texture_size,
         posterior_samples=posterior_samples,
         seed=seed,
@@ -96,7 +119,13 @@ def fit(
     )
     with out.progress("fit") as progress:
         result = fit_photos(
-            paths, output, options, jobs=jobs, overwrite=overwrite, progress=progress
+            paths,
+            output,
+            options,
+            jobs=jobs,
+            overwrite=overwrite,
+            texturing=full_texturing() if texture is Texture.FULL else None,
+            progress=progress,
         )
     for note in dict.fromkeys(f"{f['input']}: {f['focal_note']}" for f in _noted(result.faces)):
         out.info(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from facekit.morphable.arkit import arkit_modes, arkit_weights
 from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, DetectedFace, Mesh
 
+# Files of a face's folder; with ``texturer`` its own textures stand in for texture.jpg.
 FILES = (
     "face.obj",
     "face.mtl",
@@ -34,6 +35,12 @@ FILES = (
 )
 
 
+TEXTURE = "texture.jpg"
+# A photograph, vertices (V, 3), camera and light (9, 3) to image files by name; the first is put
+# on the mesh.
+Texturer = Callable[[np.ndarray, np.ndarray, Camera, np.ndarray], Mapping[str, bytes]]
+
+
 class FaceWriter:
     """Writes face folders for one morphable model; holds what is computed once.
 
@@ -41,12 +48,19 @@ class FaceWriter:
         model: the model that faces were fitted with.
         unit: unit of the OBJ files (``mm``, ``cm``, ``m``); glb is in metres as glTF demands.
         texture_size: side of the square texture in pixels.
+        texturer: makes the textures; None projects the photograph.
     """
 
     def __init__(
-        self, model: MorphableModel, *, unit: str = "mm", texture_size: int = 1024
+        self,
+        model: MorphableModel,
+        *,
+        unit: str = "mm",
+        texture_size: int = 1024,
+        texturer: Texturer | None = None,
     ) -> None:
         self.model, self.unit, self.texture_size = model, unit, texture_size
+        self._texturer = texturer or self._projected
 
     @cached_property
     def _split(self) -> SplitMesh:
@@ -95,11 +109,12 @@ class FaceWriter:
             scale: ``image`` over file size.
             facts: further values for the ``meta`` of params.npz.
         """
-        texture = self._projector.project(image, vertices, camera)
-        encoded = _jpeg(texture)
-        (folder / "texture.jpg").write_bytes(encoded)
+        files = self._texturer(image, vertices, camera, params["light"])
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        first = next(iter(files))
         mesh = Mesh(vertices, self.model.faces, self.model.uvs, self.model.face_uvs)
-        write_obj(folder / "face.obj", mesh, texture=folder / "texture.jpg", unit=self.unit)
+        write_obj(folder / "face.obj", mesh, texture=folder / first, unit=self.unit)
         write_obj(folder / "neutral.obj", Mesh(neutral, self.model.faces), unit=self.unit)
         targets, weights = self._targets, arkit_weights(self.model, expression)
         write_glb(
@@ -107,7 +122,7 @@ class FaceWriter:
             neutral,
             self._split,
             normals=vertex_normals(neutral, self.model.faces),
-            texture_jpeg=encoded,
+            texture=files[first],
             morph_targets=targets,
             morph_weights=[weights[name] for name, _ in targets],
         )
@@ -127,6 +142,12 @@ class FaceWriter:
             scale_source=scale_source,
             extra_meta={"image": source, **(facts or {})},
         )
+
+    def _projected(
+        self, image: np.ndarray, vertices: np.ndarray, camera: Camera, light: np.ndarray
+    ) -> Mapping[str, bytes]:
+        del light
+        return {TEXTURE: _jpeg(self._projector.project(image, vertices, camera))}
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -15,7 +15,7 @@ from facekit import threads
 from facekit.detect.registry import Detector, open_detector
 from facekit.errors import FacekitError, ItemError, UsageError
 from facekit.export import report
-from facekit.export.face import FILES, FaceWriter
+from facekit.export.face import FILES, TEXTURE, FaceWriter, Texturer
 from facekit.export.overlay import face_panels
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.mirror import mirrored_face
@@ -26,11 +26,14 @@ from facekit.io.atomic import atomic_folder
 from facekit.io.discover import InputImage, find_images
 from facekit.io.images import Photo, read_photo
 from facekit.morphable import load_model
+from facekit.morphable.model import MorphableModel
 from facekit.runs import RunFolder, file_sha256
 from facekit.types import Camera
 
 # Larger photographs are worked on at this longest side; results are in the file's own pixels.
 WORKING_SIDE = 2048
+# Side of a texture when none is asked for.
+_TEXTURE_SIZE = 1024
 
 COLUMNS = (
     "input",
@@ -75,7 +78,9 @@ class FitOptions:
         distance_mm: known distance from the camera to the bridge between the eyes, 0 for none.
         mirrored: the photographs show people as in a mirror; results are the way they are.
         unit: unit of OBJ files.
-        texture_size: side of the texture in pixels.
+        texture: ``fast`` projects the photograph; other names are those of the ``texturer`` that
+            ``fit_photos`` is given.
+        texture_size: side of the texture in pixels; 0 takes 1024, or the texturer's own choice.
         posterior_samples: identities drawn from the posterior and written, 0 for none.
         seed: seed of those draws.
         landmark_fit: settings of the solver.
@@ -93,7 +98,8 @@ class FitOptions:
     distance_mm: float = 0.0
     mirrored: bool = False
     unit: str = "mm"
-    texture_size: int = 1024
+    texture: str = "fast"
+    texture_size: int = 0
     posterior_samples: int = 0
     seed: int = 0
     landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
@@ -128,11 +134,25 @@ class BatchResult(NamedTuple):
     page: Path
 
 
+class Texturing(NamedTuple):
+    """Another way to make textures, from a layer above; it must be picklable.
+
+    Attributes:
+        open: called once a process with the model and ``texture_size``.
+        names: of the files it makes, the mesh's first.
+    """
+
+    open: Callable[[MorphableModel, int], Texturer]
+    names: tuple[str, ...]
+
+
 class PhotoFitter:
     """Detects, fits and writes every face of a photograph; one per process."""
 
-    def __init__(self, options: FitOptions) -> None:
+    def __init__(self, options: FitOptions, texturing: Texturing | None = None) -> None:
         self.options = options
+        if (texturing is None) != (options.texture == "fast"):
+            raise UsageError(f"texture: {options.texture!r} needs its own texturer")
         self.model = load_model(options.model)
         self.detector: Detector = open_detector(
             options.landmarks,
@@ -140,7 +160,15 @@ class PhotoFitter:
             least_face=options.min_face or None,
         )
         self.fitter = FaceFitter(self.model, options.landmark_fit, photometric=options.photometric)
-        self.writer = FaceWriter(self.model, unit=options.unit, texture_size=options.texture_size)
+        texturer = None if texturing is None else texturing.open(self.model, options.texture_size)
+        self.writer = FaceWriter(
+            self.model,
+            unit=options.unit,
+            texture_size=options.texture_size or _TEXTURE_SIZE,
+            texturer=texturer,
+        )
+        textures = (TEXTURE,) if texturing is None else texturing.names
+        self.files = (*(name for name in FILES if name != TEXTURE), *textures)
 
     def assets(self) -> dict[str, str]:
         """Return name to hash of what results depend on."""
@@ -177,7 +205,7 @@ class PhotoFitter:
                 errors.append(f"face {index + 1}: {error}")
                 continue
             self._write(folder / key, photo, result, item)
-            outputs += [f"{key}/{name}" for name in FILES]
+            outputs += [f"{key}/{name}" for name in self.files]
             facts = self.fitter.facts(result)
             rows.append({"folder": key, "face": index + 1, **facts, "focal_note": note})
         if not rows:
@@ -222,7 +250,8 @@ class PhotoFitter:
                     "mirrored": self.options.mirrored,
                     "focal_source": result.focal.source,
                     "distance_mm": result.distance.mm,
-                    "distance_log_std": result.distance.log_std,
+                    "distance_low_mm": result.distance.low,
+                    "distance_high_mm": result.distance.high,
                 },
                 source=item.path.name,
                 image_size=(photo.width, photo.height),
@@ -249,6 +278,7 @@ def fit_photos(
     *,
     jobs: int = 1,
     overwrite: bool = False,
+    texturing: Texturing | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BatchResult:
     """Fit every face of every photograph and write ``output``'s tree, summary and page.
@@ -261,13 +291,14 @@ def fit_photos(
         options: what to do.
         jobs: processes; 0 takes every core.
         overwrite: replace an earlier run of other options.
+        texturing: makes the textures when ``options.texture`` is not ``fast``.
         progress: called with the number done and the total.
 
     Raises:
         InputError, OutputExistsError, MissingDependencyError: nothing could be started.
     """
     items = find_images(paths, output=output)
-    fitter = PhotoFitter(options)
+    fitter = PhotoFitter(options, texturing)
     described = {k: v for k, v in asdict(options).items() if k != "allow_download"}
     run = RunFolder(
         output, command="fit", options=described, assets=fitter.assets(), overwrite=overwrite
@@ -278,20 +309,26 @@ def fit_photos(
     done = len(items) - len(todo)
     made = 0
     try:
-        for item, record in _results(todo, output, options, fitter, jobs or threads.num_threads()):
+        start = (options, texturing)
+        count = jobs or threads.num_threads()
+        for item, record in _results(todo, output, start, fitter, count):
             run.record(item.key, {"input": str(item.path), "sha256": hashes[item.key], **record})
             made += len(record.get("faces", []))
             done += 1
             if progress is not None:
                 progress(done, len(items))
     finally:
-        result = _summarise(run, output, made)
+        result = _summarise(run, output, made, fitter.files)
         run.close()
     return result
 
 
 def _results(
-    todo: list[InputImage], output: Path, options: FitOptions, fitter: PhotoFitter, jobs: int
+    todo: list[InputImage],
+    output: Path,
+    start: tuple[FitOptions, Texturing | None],
+    fitter: PhotoFitter,
+    jobs: int,
 ) -> Iterator[tuple[InputImage, dict[str, Any]]]:
     jobs = min(jobs, len(todo))
     if jobs <= 1:
@@ -299,7 +336,7 @@ def _results(
             yield item, _attempt(fitter, item, output)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (options,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _start_worker, start) as pool:
         futures = {pool.submit(_work, item, output): item for item in todo}
         try:
             for future in as_completed(futures):
@@ -321,10 +358,10 @@ def _attempt(fitter: PhotoFitter, item: InputImage, output: Path) -> dict[str, A
 _worker: PhotoFitter | None = None
 
 
-def _start_worker(options: FitOptions) -> None:
+def _start_worker(options: FitOptions, texturing: Texturing | None) -> None:
     global _worker
     threads.set_num_threads(1)
-    _worker = PhotoFitter(options)
+    _worker = PhotoFitter(options, texturing)
 
 
 def _work(item: InputImage, output: Path) -> dict[str, Any]:
@@ -333,7 +370,7 @@ def _work(item: InputImage, output: Path) -> dict[str, Any]:
     return _attempt(_worker, item, output)
 
 
-def _summarise(run: RunFolder, output: Path, made: int) -> BatchResult:
+def _summarise(run: RunFolder, output: Path, made: int, files: Sequence[str]) -> BatchResult:
     faces: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
     for key in sorted(run.records):
@@ -351,6 +388,6 @@ def _summarise(run: RunFolder, output: Path, made: int) -> BatchResult:
         [{name: face[name] for name in shown} for face in faces],
         failures,
         title="facekit fit",
-        files=[name for name in FILES if name not in ("face.mtl", "overlay.png")],
+        files=[name for name in files if name not in ("face.mtl", "overlay.png")],
     )
     return BatchResult(faces, made, failures, page)

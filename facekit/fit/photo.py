@@ -190,7 +190,7 @@ class FaceFitter:
             scale_source(focal, cues),
             size_std(fit, self.basis),
             focal,
-            face_distance(fit, self.basis),
+            face_distance(fit, self.basis, focal),
             float(np.clip(face.score, 0, 1) * np.exp(-0.5 * (error / 0.06) ** 2)),
             error,
         )

@@ -28,7 +28,7 @@ IRIS_MM, IRIS_STD_MM = 11.7, 0.5
 # An ordinary lens in 35 mm equivalents, and the distance at which a face that fills much of its
 # picture is photographed: such pictures are selfies from 0.3 m or crops from several metres.
 _TYPICAL_35MM = 43.0
-_TYPICAL_MM = 1500.0
+_TYPICAL_MM = 1000.0
 # Deviation of the logarithm of the focal length when nothing is known; when EXIF says it (it is
 # rounded to millimetres, and changes with focus); when only the distance is known.
 _UNKNOWN_STD, _EXIF_STD, _DISTANCE_STD = 1.0, 0.05, 0.15
@@ -80,17 +80,8 @@ class Distance(NamedTuple):
     """How far the bridge between the eyes is from the camera, mm, with a 90 % interval."""
 
     mm: float
-    log_std: float
-
-    @property
-    def low(self) -> float:
-        """Lower end of the 90 % interval."""
-        return self.mm * float(np.exp(-_NINETY * self.log_std))
-
-    @property
-    def high(self) -> float:
-        """Upper end of the 90 % interval."""
-        return self.mm * float(np.exp(_NINETY * self.log_std))
+    low: float
+    high: float
 
 
 def film_focal_px(focal_35mm: float, width: int, height: int) -> float:
@@ -115,7 +106,7 @@ def focal_prior(
     """Return what is known of a photograph's focal length.
 
     With nothing given, a log-normal prior about an ordinary lens (43 mm in 35 mm equivalents), or
-    about the longer one that puts the face at 1.5 m: photographs that show little but a face are
+    about the longer one that puts the face at 1 m: photographs that show little but a face are
     selfies, portraits with longer lenses, or crops. Its deviation of 1 spans a factor of 5 to
     either side at 90 %.
 
@@ -228,11 +219,50 @@ def disagreement(fit: LandmarkFit, basis: LandmarkBasis, cue: ScaleCue) -> float
     return float(abs(np.log(cue.value) - predicted) / np.sqrt(variance))
 
 
-def face_distance(fit: LandmarkFit, basis: LandmarkBasis) -> Distance:
-    """Return the distance from the camera to the bridge between the eyes, with its deviation."""
+def face_distance(
+    fit: LandmarkFit, basis: LandmarkBasis, prior: FocalPrior | None = None
+) -> Distance:
+    """Return the distance from the camera to the bridge between the eyes, with its interval.
+
+    Perspective is all but linear in the inverse distance, so that is where the landmarks'
+    likelihood is normal; the prior is in the logarithm. Their product is integrated on a grid:
+    a normal in the logarithm would end far too early on the far side.
+
+    Args:
+        fit: with its Laplace posterior.
+        basis: the model's landmark rows.
+        prior: of the focal length, where that was free.
+    """
     log_distance, gradient = _predict(fit, basis, "distance")
-    variance = gradient @ fit.covariance @ gradient
-    return Distance(float(np.exp(log_distance)), float(np.sqrt(max(variance, 0.0))))
+    mm = float(np.exp(log_distance))
+    variance = float(gradient @ fit.covariance @ gradient)
+    free = len(gradient) > basis.modes.shape[2] + 6
+    if not free or prior is None or prior.log_std <= 0:
+        half = _NINETY * float(np.sqrt(max(variance, 0.0)))
+        return Distance(mm, mm * float(np.exp(-half)), mm * float(np.exp(half)))
+    # What the focal length does not explain (the head's size) spreads the result further.
+    through = fit.covariance @ gradient
+    focal_variance = float(fit.covariance[-1, -1])
+    slope = float(through[-1]) / focal_variance
+    rest = max(variance - slope**2 * focal_variance, 0.0)
+    offset = float(np.log(fit.focal / prior.focal_px))
+    precision = max(1 / focal_variance - prior.log_std**-2.0, 1e-9)
+    zoom = np.linspace(-3, 4, 1401)
+    # Inverse distance over the fit's own, 1 there; the posterior's mode fixes the likelihood's.
+    inverse = np.exp(-zoom)
+    expected = 1 - offset / prior.log_std**2 / precision
+    log_density = -0.5 * precision * (inverse - expected) ** 2
+    log_density -= 0.5 * ((offset + zoom) / prior.log_std) ** 2
+    density = np.exp(log_density - log_density.max())
+    share = np.cumsum(density) / density.sum()
+    ends = slope * np.interp([0.05, 0.95], share, zoom)
+    middle = slope * float(np.interp(0.5, share, zoom))
+    spread = np.hypot(ends - middle, _NINETY * np.sqrt(rest))
+    return Distance(
+        mm,
+        min(mm, mm * float(np.exp(middle - spread[0]))),
+        max(mm, mm * float(np.exp(middle + spread[1]))),
+    )
 
 
 def size_std(fit: LandmarkFit, basis: LandmarkBasis) -> float:

@@ -55,7 +55,7 @@ def write_glb(
     split: SplitMesh,
     *,
     normals: np.ndarray | None = None,
-    texture_jpeg: bytes | None = None,
+    texture: bytes | None = None,
     colours: np.ndarray | None = None,
     morph_targets: Sequence[tuple[str, np.ndarray]] = (),
     morph_weights: Sequence[float] = (),
@@ -68,7 +68,7 @@ def write_glb(
         vertices: (V, 3) mm, the shape with all morph weights at 0.
         split: topology with uvs.
         normals: (V, 3) unit, or None.
-        texture_jpeg: an encoded JPEG for the uvs, or None.
+        texture: an encoded JPEG or PNG for the uvs, or None.
         colours: (V, 3) linear RGB in [0, 1], used without a texture.
         morph_targets: pairs of name and (V, 3) offsets in mm.
         morph_weights: one default weight per target.
@@ -87,7 +87,7 @@ def write_glb(
     attributes = {"POSITION": builder.vectors(positions, bounds=True)}
     if normals is not None:
         attributes["NORMAL"] = builder.vectors(np.asarray(normals, np.float32)[split.source])
-    if split.uvs is not None and texture_jpeg is not None:
+    if split.uvs is not None and texture is not None:
         attributes["TEXCOORD_0"] = builder.vectors(split.uvs)
     elif colours is not None:
         attributes["COLOR_0"] = builder.vectors(np.asarray(colours, np.float32)[split.source])
@@ -109,10 +109,10 @@ def write_glb(
         "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.6},
     }
     document = builder.document
-    if "TEXCOORD_0" in attributes and texture_jpeg is not None:
+    if "TEXCOORD_0" in attributes and texture is not None:
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
         document["images"] = [
-            {"bufferView": builder.view(texture_jpeg), "mimeType": "image/jpeg", "name": "texture"}
+            {"bufferView": builder.view(texture), "mimeType": _mime(texture), "name": "texture"}
         ]
         document["samplers"] = [{"magFilter": 9729, "minFilter": 9987}]
         document["textures"] = [{"source": 0, "sampler": 0}]
@@ -217,3 +217,16 @@ def _bounds(values: np.ndarray) -> dict[str, list[float]]:
         "min": [float(v) for v in np.asarray(values, np.float32).min(axis=0)],
         "max": [float(v) for v in np.asarray(values, np.float32).max(axis=0)],
     }
+
+
+def _mime(image: bytes) -> str:
+    """The kind of an encoded image.
+
+    Raises:
+        InputError: neither JPEG nor PNG, the two that glTF knows.
+    """
+    if image.startswith(b"\x89PNG"):
+        return "image/png"
+    if image.startswith(b"\xff\xd8"):
+        return "image/jpeg"
+    raise InputError("glb texture: expected an encoded JPEG or PNG")

@@ -16,6 +16,7 @@ from facekit.fit import batch
 from facekit.fit.batch import FitOptions, fit_photos
 from facekit.io.meshes import read_mesh
 from facekit.io.params import read_params
+from facekit.texture.batch import full_texturing
 from facekit.types import DetectedFace
 
 SIDE = 200
@@ -304,3 +305,29 @@ def test_a_mirrored_photograph_gives_the_person(tmp_path, monkeypatch):
 def test_impossible_cameras_are_refused(bad):
     with pytest.raises(UsageError, match="expected"):
         FitOptions(**bad)
+
+
+def test_whole_textures_are_written_and_used(tmp_path):
+    path = picture(tmp_path / "a.png")
+    options = FitOptions(texture="full", texture_size=64)
+    fit_photos([path], tmp_path / "out", options, texturing=full_texturing())
+    folder = tmp_path / "out" / "a"
+    assert {p.name for p in folder.iterdir()} == {
+        *(name for name in FILES if name != "texture.jpg"),
+        "texture.png",
+        "albedo.png",
+    }
+    assert "texture.png" in (folder / "face.mtl").read_text()
+    assert b"image/png" in (folder / "face.glb").read_bytes()
+    assert (folder / "texture.png").read_bytes() in (folder / "face.glb").read_bytes()
+    assert "albedo.png" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    again = fit_photos([path], tmp_path / "out", options, texturing=full_texturing())
+    assert again.made == 0
+
+
+def test_full_textures_need_their_maker(tmp_path):
+    path = picture(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="texturer"):
+        fit_photos([path], tmp_path / "out", FitOptions(texture="full"))
+    with pytest.raises(UsageError, match="texturer"):
+        fit_photos([path], tmp_path / "out", FitOptions(), texturing=full_texturing())

@@ -30,7 +30,7 @@ from facekit.types import DetectedFace
 MODEL = toy_model()
 BASIS = build_landmark_basis(MODEL)
 K, C = BASIS.num_identity, BASIS.modes.shape[2]
-CONFIG = LandmarkFitConfig(discrepancy_mm=0.3, label_noise_px=0.1)
+CONFIG = LandmarkFitConfig(discrepancy_mm=0.3, label_noise_px=0.1, perspective_noise=1e-5)
 
 
 def observe(distance, *, focal=None, seed=0, yaw=10.0):
@@ -43,6 +43,24 @@ def observe(distance, *, focal=None, seed=0, yaw=10.0):
     camera = points[rows] @ rotation.T + translation
     focal = focal or 2.5 * distance
     return focal * camera[:, :2] / camera[:, 2:] + 499.5, focal
+
+
+def near_interval(fit):
+    """Half the logarithm of the interval, in deviations."""
+    found = face_distance(fit, BASIS)
+    return np.log(found.high / found.low) / 2 / 1.645
+
+
+def told(fit):
+    """The distance with its interval, as the fitter states it."""
+    points = observe_again(fit)
+    return face_distance(fit, BASIS, focal_prior(points, 1000, 1000))
+
+
+def observe_again(fit):
+    camera = BASIS.points(np.concatenate([fit.identity, fit.expression]))[fit.rows]
+    camera = camera @ fit.rotation.T + fit.translation
+    return fit.focal * camera[:, :2] / camera[:, 2:] + 499.5 - fit.residuals_px
 
 
 def fit_at(distance, *, free=True, focal=None, seed=0):
@@ -63,7 +81,7 @@ def test_film_equivalents_count_over_the_diagonal():
 @pytest.mark.parametrize(("distance", "share"), [(250.0, 0.15), (400.0, 0.15), (600.0, 0.3)])
 def test_perspective_tells_the_distance_of_a_near_face(distance, share):
     fit, _ = fit_at(distance)
-    found = face_distance(fit, BASIS)
+    found = told(fit)
     assert found.mm == pytest.approx(distance, rel=share)
     assert found.low < distance < found.high
 
@@ -71,7 +89,7 @@ def test_perspective_tells_the_distance_of_a_near_face(distance, share):
 @pytest.mark.parametrize("distance", [1500.0, 4000.0])
 def test_far_away_the_interval_is_wide_and_holds(distance):
     fit, _ = fit_at(distance)
-    found = face_distance(fit, BASIS)
+    found = told(fit)
     assert found.low < distance < found.high
     assert found.high > 2 * found.low
 
@@ -80,7 +98,7 @@ def test_a_known_focal_length_gives_the_distance():
     fit, _ = fit_at(2000.0, free=False)
     found = face_distance(fit, BASIS)
     assert found.mm == pytest.approx(2000, rel=0.1)
-    assert found.log_std == pytest.approx(size_std(fit, BASIS), abs=0.05)
+    assert near_interval(fit) == pytest.approx(size_std(fit, BASIS), abs=0.05)
 
 
 def test_the_posterior_follows_the_dolly():
@@ -91,9 +109,7 @@ def test_the_posterior_follows_the_dolly():
     change = np.log(face_distance(moved, BASIS).mm / face_distance(fit, BASIS).mm)
     only = np.zeros_like(fit.covariance)
     only[-1, -1] = zoom**2
-    assert face_distance(fit._replace(covariance=only), BASIS).log_std == pytest.approx(
-        change, rel=0.1
-    )
+    assert near_interval(fit._replace(covariance=only)) == pytest.approx(change, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["iris", "distance"])
@@ -122,9 +138,9 @@ def test_a_sharp_distance_under_a_known_focal_length_gives_the_size():
     # A head a fifth larger and further away looks the same: only the distance tells them apart.
     fit, K3 = fit_at(1000.0, free=False)
     before = face_distance(fit, BASIS)
-    told = before.mm * 1.05
-    after = apply_cue(fit, BASIS, K3, ScaleCue("distance", told, 0.005))
-    assert face_distance(after, BASIS).mm == pytest.approx(told, rel=0.01)
+    value = before.mm * 1.05
+    after = apply_cue(fit, BASIS, K3, ScaleCue("distance", value, 0.005))
+    assert face_distance(after, BASIS).mm == pytest.approx(value, rel=0.01)
     assert size_std(after, BASIS) < 0.6 * size_std(fit, BASIS)
     ends = BASIS.mean[[36, 45]] + BASIS.modes[[36, 45], :, :K] @ after.identity
     old = BASIS.mean[[36, 45]] + BASIS.modes[[36, 45], :, :K] @ fit.identity
@@ -222,3 +238,28 @@ def test_impossible_cues_are_refused(cue):
     fit, K3 = fit_at(400.0)
     with pytest.raises(InputError, match="scale cue"):
         apply_cue(fit, BASIS, K3, ScaleCue(*cue))
+
+
+def test_the_interval_is_that_of_the_inverse_distance_and_the_prior():
+    # An oracle by sampling: a prior normal in the logarithm, a likelihood normal in 1 / distance.
+    fit, _ = fit_at(1500.0)
+    prior = focal_prior(observe_again(fit), 1000, 1000)
+    only = np.zeros_like(fit.covariance)
+    only[-1, -1] = 0.3**2
+    at_prior = fit._replace(covariance=only, focal=prior.focal_px)
+    found = face_distance(at_prior, BASIS, prior)
+    rng = np.random.default_rng(0)
+    zoom = rng.normal(0, prior.log_std, 400_000)
+    weight = np.exp(-0.5 * (0.3**-2.0 - prior.log_std**-2.0) * (np.exp(-zoom) - 1) ** 2)
+    drawn = rng.choice(zoom, 200_000, p=weight / weight.sum())
+    slope = float(at_prior.covariance[-1] @ _gradient(at_prior)) / 0.3**2
+    low, high = np.exp(slope * np.quantile(drawn, [0.05, 0.95])) * found.mm
+    assert found.low == pytest.approx(low, rel=0.02)
+    assert found.high == pytest.approx(high, rel=0.05)
+    assert found.high / found.mm > found.mm / found.low
+
+
+def _gradient(fit):
+    from facekit.fit.scale import _predict
+
+    return _predict(fit, BASIS, "distance")[1]

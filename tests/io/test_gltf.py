@@ -76,7 +76,7 @@ def glb(tmp_path):
         VERTICES,
         split,
         normals=np.tile([0.0, 0, 1], (4, 1)),
-        texture_jpeg=b"\xff\xd8jpeg",
+        texture=b"\xff\xd8jpeg",
         morph_targets=[("jawOpen", offsets), ("still", np.zeros((4, 3)))],
         morph_weights=[0.25, 0.0],
     )

@@ -1,0 +1,1 @@
+"""Textures from photographs: unwrapped, completed, blended, and freed of their light."""
