@@ -39,7 +39,8 @@ def everything(
     heads: Annotated[
         Path | None,
         typer.Option(
-            help=".npz of heads of known shape; without it the built-in model's own.",
+            help=".npz of heads of known shape, or MakeHuman's base.obj with targets/ beside it, "
+            "which --count heads are drawn from; without it the built-in model's own.",
             metavar="FILE",
         ),
     ] = None,
@@ -61,6 +62,7 @@ def everything(
 
     Example: facekit eval all --truth simulated --heads heads.npz -o bench --jobs 2
     """
+    from facekit.evaluate.makehuman_heads import is_makehuman_base, write_makehuman_heads
     from facekit.evaluate.simulated import SimulatedOptions
     from facekit.evaluate.simulated_run import OWN, AllOptions, evaluate_all
 
@@ -73,6 +75,8 @@ def everything(
         raise UsageError(f"predictions: {OWN!r} is the name of facekit's own fit")
     if not own and not methods:
         raise UsageError("--no-own needs PREDICTIONS of another method")
+    if heads is not None and is_makehuman_base(heads):
+        heads = write_makehuman_heads(heads, output / "heads.npz", count=count, seed=seed)
     options = AllOptions(
         benchmark=SimulatedOptions(heads, count, size, seed),
         methods=methods,

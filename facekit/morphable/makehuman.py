@@ -57,7 +57,7 @@ def read_makehuman(
     files = sorted(p for p in folder.rglob("*.target*") if p.suffix in (".target", ".gz"))
     if not files:
         raise InputError(f"{folder}: expected a folder of MakeHuman's .target files, found none")
-    shapes = {_name(p, folder): _read_target(p, len(mesh.vertices)) for p in files}
+    shapes = {_name(p, folder): read_target(p, len(mesh.vertices)) for p in files}
     expressions = {n: s for n, s in shapes.items() if n.split("/")[0].startswith("expression")}
     sliders = {n: s for n, s in shapes.items() if n not in expressions}
     identity = [deviation * mode for mode in _pair(sliders).values()]
@@ -105,7 +105,12 @@ def _pair(sliders: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return modes
 
 
-def _read_target(path: Path, num_vertices: int) -> np.ndarray:
+def read_target(path: Path, num_vertices: int) -> np.ndarray:
+    """Read a ``.target`` or ``.target.gz`` as displacements (num_vertices, 3) in decimetres.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a vertex number and three numbers.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
     offsets = np.zeros((num_vertices, 3))
     try:
