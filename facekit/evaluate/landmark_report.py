@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ LIMIT_PERCENT = 10.0
 
 
 def write_landmark_report(folder: Path, document: dict[str, Any]) -> list[Path]:
-    """Write ``report.json``, ``curve.csv`` and ``curve.png``.
+    """Write ``report.json``, ``items.csv``, ``curve.csv`` and ``curve.png``.
 
-    The curves are the percentage of all images whose error is at or below the x axis' value; a
+    ``items.csv`` has a row an image and a column with each detector's error (empty: missed). The
+    curves are the percentage of all images whose error is at or below the x axis' value; a
     missed image never counts.
 
     Args:
@@ -39,6 +42,7 @@ def write_landmark_report(folder: Path, document: dict[str, Any]) -> list[Path]:
     ]
     names = list(errors) if "detectors" in document else ["percent"]
     written = write_report(folder, document)
+    written.append(write_text(folder / "items.csv", _items_csv(documents)))
     text = "\n".join([",".join(["error_percent", *names]), *rows, ""])
     written.append(write_text(folder / "curve.csv", text))
     written.append(
@@ -57,3 +61,14 @@ def _errors(document: dict[str, Any]) -> np.ndarray:
     """Return every image's error; a missed image's is beyond any limit."""
     values = [item["mean"] for item in document["items"]]
     return np.array([np.finfo(float).max if value is None else value for value in values])
+
+
+def _items_csv(documents: dict[str, Any]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", *documents])
+    columns = [[item["mean"] for item in one["items"]] for one in documents.values()]
+    images = [item["image"] for item in next(iter(documents.values()))["items"]]
+    for image, *values in zip(images, *columns, strict=True):
+        writer.writerow([image, *("" if value is None else value for value in values)])
+    return buffer.getvalue()
