@@ -10,6 +10,7 @@ from facekit.cli import (
     eval,
     eval_all,
     eval_dense,
+    eval_distance,
     eval_gates,
     eval_images,
     eval_landmarks,
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
     eval_gates.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)
+    eval_distance.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)
