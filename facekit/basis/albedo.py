@@ -3,8 +3,9 @@
 Every photograph shows albedo times light. With a first mean albedo the light of each is solved
 (nine harmonics a channel, robustly); what is left after dividing it out, over all photographs, is a
 better mean, and so on. How bright and how yellow a person is cannot be told from how bright and
-how yellow the light was: a photograph's level is divided between skin and light by a prior of
-both (``tones``), else exposure would be learned as skin tone. What lies far from skin (hair,
+how yellow the light was: the mean is given the colour of skin as it was measured, and a
+photograph's level is divided between skin and light by priors of both (``split_levels``), else
+exposure would be learned as skin tone. What lies far from skin (hair,
 beard, glasses, shine) is left out of each photograph, and the modes are those of the rest
 (``missing_pca``), of every face and its mirror image.
 """
@@ -26,8 +27,10 @@ from facekit.fit.vertex_colours import VertexColours
 from facekit.geometry.mesh import vertex_adjacency, vertex_normals
 from facekit.morphable.model import MorphableModel
 from facekit.simulate.light import ambient_occlusion
+from facekit.simulate.skin import tone_of_ita
 
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+# Logarithms of linear RGB that blood in the skin takes away, green's being 1.
+_BLOOD = np.array([0.15, 1.0, 0.75])
 # Vertices at which a photograph's light is solved.
 _LIGHT_POINTS = 1200
 _OCCLUSION_DIRECTIONS = 64
@@ -40,9 +43,12 @@ class AlbedoConfig:
     Attributes:
         modes: principal components.
         rounds: of light and mean.
-        exposure_std: prior deviation of the logarithm of a photograph's exposure about what its
-            subject's skin asks for.
-        balance_std: likewise of each channel's white balance.
+        ita_deg: individual typology angle that the mean plain skin is given.
+        tone_std, blood_std: prior deviations of the logarithm of skin's green light by melanin
+            and by blood, among all people rather than those photographed.
+        exposure_std, balance_std: prior deviations of the logarithm of the light on a face, of
+            all channels together and of each.
+        seed: of the tones that are drawn from what the priors leave open.
         hollows: how much of the ambient occlusion of the mean head shows in photographs.
         alien: distance of the logarithm from the mean beyond which plain skin is no skin; brows,
             lids and lips vary twice as much.
@@ -53,13 +59,17 @@ class AlbedoConfig:
 
     modes: int = 10
     rounds: int = 4
-    exposure_std: float = 0.2
-    balance_std: float = 0.06
+    ita_deg: float = 28.0
+    tone_std: float = 0.4
+    blood_std: float = 0.06
+    exposure_std: float = 0.25
+    balance_std: float = 0.12
     hollows: float = 0.5
     alien: float = 0.45
-    least_seen: float = 0.4
-    border_mm: float = 8.0
+    least_seen: float = 0.3
+    border_mm: float = 5.0
     pca_rounds: int = 25
+    seed: int = 0
 
 
 class LearnedAlbedo(NamedTuple):
@@ -70,7 +80,6 @@ class LearnedAlbedo(NamedTuple):
         known: (V,) bool, vertices that were learned; the rest follows its neighbours.
         explained: (K,) share of the variance that the first k modes hold.
         noise: deviation of linear RGB that the modes leave at a vertex.
-        tone_std: (3,) deviation of the logarithm of skin tone by channel.
         level: (3,) mean logarithm of the photographs' light by channel.
     """
 
@@ -79,7 +88,6 @@ class LearnedAlbedo(NamedTuple):
     known: np.ndarray
     explained: np.ndarray
     noise: float
-    tone_std: np.ndarray
     level: np.ndarray
 
 
@@ -93,8 +101,8 @@ def learn_albedo(
     """Learn a mean albedo and its modes.
 
     Args:
-        model: whose vertices; its albedo is where the first lights come from, what its skin's
-            mean luminance stays at, and what eyes and mouth keep.
+        model: whose vertices; its albedo is where the first lights come from, and what eyes and
+            mouth keep.
         photographs: see ``fit.vertex_colours``; some hundred different people.
         config: see ``AlbedoConfig``.
         progress: called with rounds done and in all.
@@ -114,7 +122,7 @@ def learn_albedo(
     parts = _parts(model, model.mirror, config)
     total = config.rounds + 1
     mean = np.maximum(model.albedo_mean.astype(np.float64), DARKEST)
-    aim = float(np.median(mean[parts.plain] @ LUMINANCE))
+    aim = tone_of_ita(config.ita_deg)
     for number in range(config.rounds):
         logs, levels = _without_light(photographs, mean, parts)
         share = np.isfinite(logs[:, :, 0]).mean(axis=0)
@@ -124,13 +132,11 @@ def learn_albedo(
         middle = np.zeros((len(found), 3))
         middle[found] = np.nanmedian(logs[:, found].astype(np.float32), axis=0)
         mean[parts.rows[found]] = np.exp(middle[found])
-        # On average light is white; brightness stays as it was.
-        mean *= np.exp(levels.mean(0))
-        mean *= aim / float(np.median(mean[parts.plain] @ LUMINANCE))
+        mean *= aim / np.median(mean[parts.plain], axis=0)
         mean = np.maximum(0.5 * (mean + mean[model.mirror]), DARKEST)
         if progress is not None:
             progress(number + 1, total)
-    tones, tone_std = split_levels(levels, config.exposure_std, config.balance_std)
+    tones = split_levels(levels, *_priors(config), seed=config.seed)
     rows = parts.rows[found]
     albedo = np.exp(logs[:, found].astype(np.float32) + tones[:, None].astype(np.float32))
     seen = np.isfinite(albedo)
@@ -154,33 +160,42 @@ def learn_albedo(
         known,
         np.cumsum(variance) / (variance.sum() + left),
         pca.noise,
-        tone_std,
         levels.mean(0),
     )
 
 
 def split_levels(
-    levels: np.ndarray, exposure_std: float, balance_std: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Divide photographs' levels between skin tone and light by priors of both.
+    levels: np.ndarray, tone: np.ndarray, light: np.ndarray, *, seed: int = 0
+) -> np.ndarray:
+    """Divide photographs' levels between skin tone and light, and return tones (N, 3).
 
-    A level is tone plus exposure plus white balance. The light's covariance G is given, the tones'
-    is what the levels vary by beyond it (its positive part), T; the expected tone of a level c is
-    T (T + G)^-1 (c - mean).
+    A level is tone plus light; with covariances T and G the tone of a level c is normal with mean
+    T (T + G)^-1 (c - mean) and covariance T - T (T + G)^-1 T. It is drawn from that: expected
+    tones would be more alike than people are.
 
     Args:
         levels: (N, 3) logarithms of linear RGB.
-        exposure_std: deviation of the light's brightness; balance_std: of each channel's balance.
-
-    Returns:
-        tones (N, 3), of mean zero, and their prior deviation by channel (3,).
+        tone, light: (3, 3) covariances.
+        seed: of the draws.
     """
-    offset = levels - levels.mean(0)
-    total = offset.T @ offset / len(levels)
-    light = exposure_std**2 * np.ones((3, 3)) + balance_std**2 * np.eye(3)
-    values, axes = np.linalg.eigh(total - light)
-    tone = (axes * np.maximum(values, 0)) @ axes.T
-    return offset @ np.linalg.solve(tone + light, tone), np.sqrt(np.diag(tone))
+    gain = np.linalg.solve(tone + light, tone).T
+    left = tone - gain @ tone
+    values, axes = np.linalg.eigh(0.5 * (left + left.T))
+    root = axes * np.sqrt(np.maximum(values, 0))
+    draws = np.random.default_rng(seed).standard_normal(levels.shape) @ root.T
+    return (levels - levels.mean(0)) @ gain.T + draws
+
+
+def _priors(config: AlbedoConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances (3, 3) of the logarithms of skin tone and of light."""
+    melanin = np.log(tone_of_ita(-20.0) / tone_of_ita(50.0))
+    parts = [
+        config.tone_std * melanin / abs(melanin[1]),
+        config.blood_std * _BLOOD,
+    ]
+    tone = sum(np.outer(part, part) for part in parts)
+    light = config.exposure_std**2 * np.ones((3, 3)) + config.balance_std**2 * np.eye(3)
+    return np.asarray(tone), light
 
 
 class _Parts(NamedTuple):

@@ -167,7 +167,6 @@ def albedo(
         "modes": modes,
         "explained": [round(float(share), 4) for share in learned.explained],
         "noise": round(learned.noise, 4),
-        "tone_std": [round(float(v), 3) for v in learned.tone_std],
         "level": [round(float(v), 3) for v in learned.level],
     }
     if as_json:
