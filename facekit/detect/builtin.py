@@ -1,29 +1,19 @@
-"""facekit's own networks: boxes and five points, then 478 points in two roll-aligned passes."""
+"""facekit's own networks: boxes and five points, then 478 points in roll-aligned passes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from facekit.checks import check_array
-from facekit.detect.faces import (
-    CROP_MARGIN,
-    box_of_points,
-    face_from_dense,
-    largest_first,
-    roll_of_dense,
-    roll_of_five,
-)
-from facekit.detect.landmark_sets import FLIP68, FLIP478
+from facekit.detect.faces import box_of_points, face_from_dense, largest_first
+from facekit.detect.passes import LEAST_PRESENCE, Candidate, PointNetwork
 from facekit.detect.session import Network, open_asset
 from facekit.detect.tiles import tile_scales, tiles, whole_in_tile
 from facekit.errors import InputError, ItemError
-from facekit.geometry.alignment import SimilarityTransform
-from facekit.geometry.crop import points_crop, square_crop, warp
 from facekit.types import DetectedFace
 
 STRIDES = (8, 16, 32)
@@ -36,26 +26,6 @@ SEARCHED_FACE = 24.0
 TILE_OVERLAP = 96
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
-# The second pass' views of a face: scale of the crop, further roll in degrees, and shift along and
-# across the eyes in face sizes. Chosen on validation persons: four are 4 % better than one.
-VIEWS = (
-    (1.03, 2.0, 0.015, 0.015),
-    (0.97, -2.0, -0.015, -0.015),
-    (1.03, -2.0, -0.015, 0.015),
-    (0.97, 2.0, 0.015, -0.015),
-)
-# Below this presence the landmark network saw no face in the crop.
-LEAST_PRESENCE = 0.7
-# ``confidence`` is the probability that a point lies within this distance, crop sides.
-TOLERANCE = 0.025
-
-
-class Candidate(NamedTuple):
-    """A box (x, y, width, height), its probability, and five points (5, 2), image pixels."""
-
-    box: np.ndarray
-    score: float
-    five: np.ndarray
 
 
 class BuiltinDetector:
@@ -85,12 +55,12 @@ class BuiltinDetector:
     ) -> None:
         self._detector = detector or open_asset("detector", threads=threads)
         self._landmarks = landmarks or open_asset("landmarks", threads=threads)
+        self._points = PointNetwork(self._landmarks)
         self._threshold = threshold
         self._side = search_side
         if least_face is not None and not least_face >= 1:
             raise InputError(f"least_face: expected at least 1 pixel, got {least_face}")
         self._least = least_face
-        self._size = int(self._landmarks.metadata.get("facekit.size", "128"))
 
     @property
     def fingerprint(self) -> str:
@@ -110,7 +80,7 @@ class BuiltinDetector:
         candidates = self.boxes(image)
         if not candidates:
             return []
-        dense, confidence, presence = self._two_passes(image, candidates)
+        dense, confidence, presence = self._points.place(image, candidates)
         boxes = np.stack([box_of_points(points) for points in dense])
         scores = np.array([candidate.score for candidate in candidates])
         # Two boxes that differ can end on one face.
@@ -132,26 +102,9 @@ class BuiltinDetector:
         if face.five is None:
             raise ItemError("landmarks: expected a face with five points to start from, got none")
         candidate = Candidate(np.asarray(face.box, float), face.score, np.asarray(face.five, float))
-        dense, confidence, _ = self._two_passes(image, [candidate])
+        dense, confidence, _ = self._points.place(image, [candidate])
         placed = face_from_dense(dense[0], score=face.score, confidence=confidence[0])
         return replace(placed, five=face.five)
-
-    def _two_passes(
-        self, image: np.ndarray, candidates: list[Candidate]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points, confidence and presence: in a crop of the box, then in views of the points."""
-        crops = [_first_crop(candidate, self._size) for candidate in candidates]
-        dense, _, _ = self.landmarks(image, crops)
-        views = [crop for points in dense for crop in _views(points, self._size)]
-        # The mean over views and their mirror images: they err differently, and a face is one
-        # whichever way it is looked at.
-        straight = self.landmarks(image, views)
-        mirrored = self.landmarks(image, views, mirrored=True)
-        points, confidence, presence = (
-            (0.5 * (a + b)).reshape(len(candidates), len(VIEWS), *a.shape[1:]).mean(axis=1)
-            for a, b in zip(straight, mirrored, strict=True)
-        )
-        return points, confidence, presence
 
     def boxes(self, image: np.ndarray) -> list[Candidate]:
         """Return boxes and five points, best first, after non-maximum suppression."""
@@ -201,36 +154,6 @@ class BuiltinDetector:
         maps = self._detector(image=padded[None])
         return decode([maps[f"stride{s}"][0] for s in STRIDES], threshold=self._threshold)
 
-    def landmarks(
-        self, image: np.ndarray, crops: list[SimilarityTransform], *, mirrored: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the landmark network on crops of one image.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            crops: image to crop, of the network's size.
-            mirrored: show it the crops' mirror images; the answer is mirrored back.
-
-        Returns:
-            points (N, 478, 2) in image pixels, confidence (N, 68), presence (N,), both in
-            [0, 1].
-        """
-        size = self._size
-        pictures = np.stack([warp(image, c, size=size) for c in crops])
-        if mirrored:
-            pictures = np.ascontiguousarray(pictures[:, :, ::-1])
-        result = self._landmarks(image=pictures)
-        pixels = (result["points"].astype(np.float64) + 0.5) * size - 0.5
-        if mirrored:
-            pixels[..., 0] = size - 1 - pixels[..., 0]
-            pixels = pixels[:, FLIP478]
-        points = np.stack([c.inverse().apply(p) for c, p in zip(crops, pixels, strict=True)])
-        # The distance from the truth is modelled as exponential with mean sigma.
-        confidence = 1 - np.exp(-TOLERANCE * np.exp(-result["log_sigma"].astype(np.float64)))
-        if mirrored:
-            confidence = confidence[:, FLIP68]
-        return points, confidence, result["presence"][:, 0].astype(np.float64)
-
 
 def _enlarged(
     boxes: np.ndarray, scores: np.ndarray, five: np.ndarray, ratio: np.ndarray
@@ -238,28 +161,6 @@ def _enlarged(
     """Return boxes and points of a reduced copy in the pixels of its original."""
     boxes = np.hstack([(boxes[:, :2] + 0.5) * ratio - 0.5, boxes[:, 2:] * ratio])
     return boxes, scores, (five + 0.5) * ratio - 0.5
-
-
-def _views(points: np.ndarray, size: int) -> list[SimilarityTransform]:
-    roll = roll_of_dense(points)
-    along = np.array([np.cos(roll), np.sin(roll)])
-    across = np.array([-along[1], along[0]])
-    extent = float(np.ptp(points, axis=0).max())
-    return [
-        points_crop(
-            points + extent * (x * along + y * across),
-            roll=roll + np.radians(turn),
-            size=size,
-            margin=CROP_MARGIN * scale,
-        )
-        for scale, turn, x, y in VIEWS
-    ]
-
-
-def _first_crop(candidate: Candidate, size: int) -> SimilarityTransform:
-    centre = candidate.box[:2] + candidate.box[2:] / 2
-    side = CROP_MARGIN * float(candidate.box[2:].max())
-    return square_crop(centre, side, size=size, roll=roll_of_five(candidate.five))
 
 
 def decode(

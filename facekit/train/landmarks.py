@@ -58,8 +58,8 @@ class LandmarkConfig:
         size: crop side, pixels; margin: over the points' bounding square.
         patch, widths, depths, hidden: see ``LandmarkNetwork``.
         wing_width, wing_curvature: of the wing loss, fractions of the crop's side.
-        tight: share of crops that are nearly aligned, as a second pass sees them; 1 trains a
-            network for the second pass alone.
+        tight: share of crops that are nearly aligned, as all passes but the first see them. A
+            network that knows nothing else is the most exact, and finds its way from a box.
         morph: share of portraits that take on another's shape, and often some of its skin.
         turn: share of portraits that are turned in depth; turn_deg their largest yaw added.
         deform: share of faces that are smoothly deformed; deform_amount by how much, face widths.
@@ -72,24 +72,24 @@ class LandmarkConfig:
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     batch_size: int = 64
-    size: int = 128
-    margin: float = CROP_MARGIN
-    patch: int = 4
-    widths: tuple[int, ...] = (32, 64, 128, 192)
-    depths: tuple[int, ...] = (1, 2, 3, 2)
-    hidden: int = 160
+    size: int = 160
+    margin: float = 1.2
+    patch: int = 5
+    widths: tuple[int, ...] = (48, 64, 128, 224)
+    depths: tuple[int, ...] = (1, 2, 4, 2)
+    hidden: int = 192
     wing_width: float = 0.03
     wing_curvature: float = 0.006
-    tight: float = 0.6
+    tight: float = 1.0
     morph: float = 0.35
     turn: float = 0.3
     turn_deg: float = 40.0
-    deform: float = 0.25
-    deform_amount: float = 0.02
+    deform: float = 0.4
+    deform_amount: float = 0.025
     balance: float = 0.7
     occlusion: float = 0.2
-    negatives: float = 0.1
-    renders: float = 0.3
+    negatives: float = 0.05
+    renders: float = 0.4
 
 
 class LandmarkBatch(NamedTuple):
@@ -188,8 +188,8 @@ class LandmarkTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Return mean errors over the validation split, percent of the outer-eye distance.
 
-        The first pass sees the label's box moved and scaled by a fixed draw (a network for the
-        second pass alone: a nearly aligned crop); the second the crop of the first's points.
+        The first pass sees the label's box moved and scaled by a fixed draw (a network that
+        knows aligned crops alone: such a crop); the second the crop of the first's points.
         ``score`` is the second's error over the 68 points and irises of the photographs;
         ``renders`` that of rendered heads, percent of their box's diagonal.
         """

@@ -148,24 +148,8 @@ def train_detector(
 
 
 RECIPES = {
-    "landmarks": Recipe(LandmarkConfig(loop=LoopConfig(steps=30_000)), train_landmarks),
-    # Knows nearly aligned crops only, and those with more pixels.
-    "refine": Recipe(
-        LandmarkConfig(
-            loop=LoopConfig(steps=27_000),
-            size=160,
-            margin=1.2,
-            patch=5,
-            widths=(48, 64, 128, 224),
-            depths=(1, 2, 4, 2),
-            hidden=192,
-            tight=1.0,
-            deform=0.4,
-            deform_amount=0.025,
-            negatives=0.05,
-            renders=0.4,
-        ),
-        train_landmarks,
+    "landmarks": Recipe(
+        LandmarkConfig(loop=LoopConfig(steps=30_000, learning_rate=1.6e-3)), train_landmarks
     ),
     "detector": Recipe(
         DetectorConfig(loop=LoopConfig(steps=9_000, learning_rate=3e-3)), train_detector
