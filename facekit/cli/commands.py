@@ -8,6 +8,7 @@ from facekit.cli import (
     basis,
     doctor,
     eval,
+    eval_albedo,
     eval_all,
     eval_dense,
     eval_distance,
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     eval_all.register(eval.app)
     eval_images.register(eval.app)
     eval_distance.register(eval.app)
+    eval_albedo.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)

@@ -35,7 +35,7 @@ class AlbedoFitConfig:
         rounds: of light and albedo.
     """
 
-    level: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    level: tuple[float, float, float] = (-0.1, 0.0, 0.3)
     exposure_std: float = 0.2
     balance_std: float = 0.06
     noise: float = 0.12
@@ -75,7 +75,7 @@ def fit_albedo(
     config = config or AlbedoFitConfig()
     if not model.num_albedo:
         raise ItemError(f"model {model.name}: has no albedo modes")
-    rows = _skin_rows(seen, model)
+    rows = skin_rows(seen, model)
     if len(rows) < _LEAST_SEEN:
         raise ItemError(f"albedo: expected {_LEAST_SEEN} vertices of skin or more, got {len(rows)}")
     mean = np.maximum(model.albedo_mean[rows].astype(np.float64), DARKEST)
@@ -116,7 +116,8 @@ def _albedo(mean: np.ndarray, modes: np.ndarray, coefficients: np.ndarray) -> np
     return np.maximum(mean + np.tensordot(coefficients, modes, axes=1), DARKEST)
 
 
-def _skin_rows(seen: VertexColours, model: MorphableModel) -> np.ndarray:
+def skin_rows(seen: VertexColours, model: MorphableModel) -> np.ndarray:
+    """Return the vertices of facial skin that a photograph shows."""
     skin = model.regions.get("face", np.ones(model.num_vertices, bool))
     for name in ("eyes", "mouth_inside", "nostrils"):
         skin = skin & ~model.regions.get(name, np.zeros(model.num_vertices, bool))
