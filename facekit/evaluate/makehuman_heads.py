@@ -7,6 +7,7 @@ the face; each has a neutral shape and one expression.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,26 +35,28 @@ _OPPOSITES = (
 )  # fmt: skip
 _EXPRESSIONS = "expression/units/caucasian"
 # iBUG's points 17 to 67 on the base mesh: a face's three vertices, and the weights of the second
-# and third. They lie where a landmark detector finds the points on renders of such heads.
+# and third. They lie where facekit's own detector finds them on 96 renders of the base head,
+# mirror images of each other: printed by docs/make_makehuman_landmarks.py.
 _LANDMARKS = (
-    (254, 211, 212, 0.25, 0.60), (207, 179, 178, 0.02, 0.21), (206, 176, 204, 0.44, 0.02),
-    (204, 177, 205, 0.88, 0.05), (208, 181, 209, 0.16, 0.41), (6983, 6984, 6957, 0.33, 0.15),
-    (6979, 6980, 6953, 0.21, 0.61), (6981, 6979, 6952, 0.21, 0.16), (6999, 6981, 6982, 0.06, 0.90),
-    (7023, 7024, 6987, 0.03, 0.54), (132, 133, 6911, 0.67, 0.09), (131, 5063, 11679, 0.52, 0.07),
-    (291, 7059, 6976, 0.14, 0.06), (294, 5054, 11670, 0.62, 0.22), (286, 333, 334, 0.69, 0.03),
-    (285, 314, 313, 0.55, 0.45), (343, 7079, 317, 0.48, 0.42), (7054, 7076, 7077, 0.25, 0.47),
-    (7121, 7055, 7095, 0.74, 0.24), (6781, 21, 24, 0.37, 0.52), (6, 0, 4848, 0.15, 0.11),
-    (4866, 4865, 54, 0.44, 0.47), (73, 70, 4870, 0.27, 0.32), (50, 47, 4862, 0.27, 0.25),
-    (41, 6777, 36, 0.09, 0.13), (13360, 6850, 6853, 0.01, 0.64), (11483, 6838, 6785, 0.63, 0.17),
-    (6790, 11467, 11466, 0.13, 0.10), (6811, 11473, 6808, 0.19, 0.39),
-    (11478, 6820, 6825, 0.36, 0.50), (6834, 11480, 6831, 0.13, 0.66), (501, 426, 3704, 0.48, 0.28),
-    (451, 5351, 5352, 0.51, 0.11), (450, 457, 460, 0.29, 0.17), (455, 466, 7222, 0.32, 0.28),
-    (7210, 7216, 7215, 0.40, 0.23), (7169, 11953, 11956, 0.66, 0.27),
-    (10404, 7187, 10403, 0.03, 0.82), (7235, 7166, 7233, 0.28, 0.06),
-    (7235, 7245, 7241, 0.03, 0.69), (7241, 492, 5337, 0.71, 0.17), (480, 486, 490, 0.94, 0.00),
-    (480, 478, 406, 0.11, 0.03), (437, 444, 443, 0.43, 0.44), (465, 472, 473, 0.72, 0.16),
-    (468, 474, 7229, 0.45, 0.27), (7221, 7228, 7227, 0.50, 0.05), (7197, 7203, 7204, 0.44, 0.43),
-    (7227, 7228, 7268, 0.49, 0.34), (7229, 474, 520, 0.60, 0.13), (472, 522, 521, 0.08, 0.21),
+    (261, 255, 262, 0.63, 0.17), (225, 232, 262, 0.11, 0.02), (224, 206, 204, 0.23, 0.26),
+    (204, 177, 205, 0.37, 0.49), (208, 181, 209, 0.27, 0.36), (6983, 6984, 6957, 0.36, 0.27),
+    (6979, 6980, 6953, 0.49, 0.37), (6998, 6979, 6981, 0.26, 0.23), (6999, 7031, 7005, 0.02, 0.11),
+    (7030, 7031, 7024, 0.17, 0.63), (134, 129, 135, 0.00, 0.53), (164, 11679, 5063, 0.02, 0.43),
+    (5134, 291, 290, 0.33, 0.01), (5054, 296, 297, 0.01, 0.87), (5137, 360, 358, 0.10, 0.77),
+    (285, 314, 313, 0.29, 0.10), (317, 312, 311, 0.10, 0.00), (7054, 7076, 7077, 0.10, 0.29),
+    (11751, 7119, 7121, 0.77, 0.10), (1062, 6780, 1063, 0.00, 0.50), (6, 4848, 4849, 0.37, 0.14),
+    (58, 55, 4865, 0.34, 0.54), (4892, 74, 4873, 0.66, 0.13), (50, 4862, 4863, 0.30, 0.15),
+    (6776, 1068, 1067, 0.42, 0.08), (11510, 11491, 6858, 0.13, 0.66),
+    (6842, 11483, 6839, 0.54, 0.34), (6790, 11467, 11466, 0.14, 0.37),
+    (7754, 7755, 13376, 0.50, 0.00), (13372, 7759, 7760, 0.08, 0.42),
+    (6834, 11481, 11480, 0.15, 0.30), (498, 427, 499, 0.23, 0.69), (452, 5352, 5361, 0.73, 0.18),
+    (460, 458, 461, 0.63, 0.16), (466, 464, 467, 0.00, 0.23), (7219, 7220, 7217, 0.16, 0.63),
+    (7212, 11963, 11954, 0.18, 0.73), (7247, 7248, 7187, 0.69, 0.23),
+    (7235, 7166, 7233, 0.09, 0.14), (7235, 7245, 7241, 0.03, 0.74), (486, 5337, 492, 0.20, 0.80),
+    (480, 486, 490, 0.74, 0.03), (480, 478, 406, 0.14, 0.09), (418, 416, 430, 0.50, 0.33),
+    (5362, 470, 453, 0.24, 0.61), (468, 473, 474, 0.00, 0.18), (11964, 7213, 7226, 0.61, 0.24),
+    (7178, 7190, 7176, 0.33, 0.50), (7265, 7264, 7242, 0.00, 0.00), (487, 494, 493, 0.91, 0.09),
+    (518, 487, 517, 0.00, 0.00),
 )  # fmt: skip
 # Rows of NoW's seven points among them (iBUG 36, 39, 42, 45, 33, 48, 54).
 _NOW7 = (19, 22, 25, 28, 16, 31, 37)
@@ -63,14 +66,25 @@ _OPEN = 14
 _START_MM = 4.0
 
 
-class _Base(NamedTuple):
-    """The head of the base mesh: which vertices, and faces in their numbering."""
+# Three vertices of a face, and the weights of the second and third.
+Place = tuple[int, int, int, float, float]
+
+
+class MakehumanHead(NamedTuple):
+    """The head of the base mesh.
+
+    Attributes:
+        vertices: (19158, 3) of the whole base mesh, dm.
+        keep: (V,) which of them are the head's.
+        skin: (F, 3) faces in the head's own numbering; eyes: (E, 3); outer: (O, 3) those of the
+            skin that can be seen from outside.
+    """
 
     vertices: np.ndarray
     keep: np.ndarray
     skin: np.ndarray
     eyes: np.ndarray
-    landmarks: np.ndarray
+    outer: np.ndarray
 
 
 def is_makehuman_base(path: Path) -> bool:
@@ -100,7 +114,7 @@ def write_makehuman_heads(
     """
     if count < 1:
         raise InputError(f"count: expected at least 1 head, got {count}")
-    head = _read_base(base)
+    head = read_makehuman_head(base)
     folder = base.parent / "targets" if targets is None else targets
     shapes = _Targets(folder, head.keep)
     neutral = np.empty((count, len(head.keep), 3))
@@ -112,21 +126,46 @@ def write_makehuman_heads(
         rest -= (rest.min(axis=0) + rest.max(axis=0)) / 2
         neutral[number] = rest
         expressed[number] = rest + _expression(rng, shapes)
+    return write_heads(output, head, neutral, expressed, seed=seed)
+
+
+def write_heads(
+    output: Path,
+    head: MakehumanHead,
+    neutral: np.ndarray,
+    expressed: np.ndarray,
+    *,
+    places: Sequence[Place] = _LANDMARKS,
+    seed: int = 0,
+) -> Path:
+    """Write heads of MakeHuman's topology as ``heads.read_heads`` reads them.
+
+    Args:
+        output: the ``.npz``.
+        head: of the base mesh.
+        neutral: (N, V, 3) dm, the head's vertices; expressed: (N, V, 3) with expression.
+        places: of iBUG's points 17 to 67 on the base mesh.
+        seed: that the heads were drawn with.
+
+    Raises:
+        InputError: a place is not on the head, or the file cannot be written.
+    """
     scale = _MILLIMETRES / QUANTUM_MM
-    mean = _MILLIMETRES * head.vertices[head.keep]
     arrays: dict[str, Any] = {
         "neutral": np.rint(scale * neutral).astype(np.int16),
         "expressed": np.rint(scale * expressed).astype(np.int16),
         "quantum_mm": np.float64(QUANTUM_MM),
         "skin_faces": head.skin,
         "eye_faces": head.eyes,
-        "scan_faces": _outer_faces(mean, head.skin, head.eyes),
+        "scan_faces": head.outer,
         "landmark_ids": np.arange(17, 68),
-        "landmark_vertices": head.landmarks,
-        "landmark_weights": _weights(),
+        "landmark_vertices": _own_numbers(head.keep)[np.array([place[:3] for place in places])],
+        "landmark_weights": _weights(places),
         "now7_rows": np.array(_NOW7),
         "seed": np.int64(seed),
     }
+    if (arrays["landmark_vertices"] < 0).any():
+        raise InputError("MakeHuman's base mesh: is of another version: landmarks are gone")
     with atomic_path(output) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
     return output
@@ -204,7 +243,12 @@ def _expression(rng: np.random.Generator, shapes: _Targets) -> np.ndarray:
     return np.asarray(total)
 
 
-def _read_base(path: Path) -> _Base:
+def read_makehuman_head(path: Path) -> MakehumanHead:
+    """Read the head of MakeHuman's ``base.obj``.
+
+    Raises:
+        InputError: the file is missing, or is not MakeHuman's base mesh.
+    """
     if not path.is_file():
         raise InputError(f"{path}: expected MakeHuman's base.obj, found none")
     mesh = read_obj(path)
@@ -213,19 +257,25 @@ def _read_base(path: Path) -> _Base:
             f"{path}: expected MakeHuman's base mesh of {VERTICES} vertices, "
             f"got {len(mesh.vertices)}"
         )
+    vertices = np.asarray(mesh.vertices, np.float64)
     group = _triangle_groups(path)
-    above = np.asarray(mesh.vertices)[:, 1] > _NECK_DM
+    above = vertices[:, 1] > _NECK_DM
     skin = mesh.faces[(group == "body") & above[mesh.faces].all(axis=1)]
     eyes = mesh.faces[np.isin(group, _EYES)]
     if not len(skin) or not len(eyes):
         raise InputError(f"{path}: expected the groups body, {', '.join(_EYES)}")
     keep = np.concatenate([np.unique(skin), np.unique(eyes)])
-    place = np.full(VERTICES, -1, np.int32)
-    place[keep] = np.arange(len(keep), dtype=np.int32)
-    marks = place[np.array([row[:3] for row in _LANDMARKS])]
-    if (marks < 0).any():
-        raise InputError(f"{path}: is another version of MakeHuman's base mesh: landmarks are gone")
-    return _Base(np.asarray(mesh.vertices, np.float64), keep, place[skin], place[eyes], marks)
+    own = _own_numbers(keep)
+    skin, eyes = own[skin], own[eyes]
+    outer = _outer_faces(_MILLIMETRES * vertices[keep], skin, eyes)
+    return MakehumanHead(vertices, keep, skin, eyes, outer)
+
+
+def _own_numbers(keep: np.ndarray) -> np.ndarray:
+    """Return each base vertex's number among the kept ones, -1 for the others."""
+    own = np.full(VERTICES, -1, np.int32)
+    own[keep] = np.arange(len(keep), dtype=np.int32)
+    return own
 
 
 def _triangle_groups(path: Path) -> np.ndarray:
@@ -250,6 +300,6 @@ def _outer_faces(vertices: np.ndarray, skin: np.ndarray, eyes: np.ndarray) -> np
     return skin[(seen >= _OPEN)[skin].all(axis=1)]
 
 
-def _weights() -> np.ndarray:
-    pair = np.array([row[3:] for row in _LANDMARKS], np.float32)
+def _weights(places: Sequence[Place]) -> np.ndarray:
+    pair = np.array([place[3:] for place in places], np.float32)
     return np.column_stack([1 - pair.sum(axis=1), pair])

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facekit.detect.landmark_sets import FLIP68
 from facekit.errors import InputError
 from facekit.evaluate import makehuman_heads as heads
 from facekit.evaluate.heads import read_heads
@@ -86,6 +87,36 @@ def test_heads_are_the_base_and_its_targets(assets, tmp_path):
     np.testing.assert_allclose(data["landmark_weights"].sum(axis=1), 1, atol=1e-6)
 
 
+def test_heads_with_other_places(assets, tmp_path):
+    head = heads.read_makehuman_head(assets / "base.obj")
+    assert (head.keep[head.skin] < 14000).all()
+    assert (head.keep[head.eyes] >= 14000).all()
+    assert {tuple(f) for f in head.outer.tolist()} <= {tuple(f) for f in head.skin.tolist()}
+    shape = head.vertices[head.keep][None] - [0, 7, 0]
+    places = [(*row[:3], 0.25, 0.5) for row in reversed(heads._LANDMARKS)]
+    path = heads.write_heads(tmp_path / "h.npz", head, shape, shape + 0.1, places=places, seed=3)
+    with np.load(path) as file:
+        data = dict(file)
+    np.testing.assert_array_equal(
+        head.keep[data["landmark_vertices"]], [place[:3] for place in places]
+    )
+    np.testing.assert_allclose(data["landmark_weights"], [[0.25, 0.25, 0.5]] * 51)
+    np.testing.assert_allclose(data["expressed"] - data["neutral"].astype(float), 1000)
+    below = [(9000, 9001, 9002, 0.0, 0.0), *places[1:]]
+    with pytest.raises(InputError, match="landmarks are gone"):
+        heads.write_heads(tmp_path / "g.npz", head, shape, shape, places=below)
+
+
+def test_places_are_proper_and_in_order():
+    weights = heads._weights(heads._LANDMARKS)
+    assert weights.min() > -1e-6
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    assert len(heads._LANDMARKS) == 51
+    corners = np.array([row[:3] for row in heads._LANDMARKS])
+    assert corners.min() >= 0
+    assert corners.max() < heads.VERTICES
+
+
 def test_rejections(assets, tmp_path):
     output = tmp_path / "h.npz"
     with pytest.raises(InputError, match="found none"):
@@ -134,6 +165,16 @@ def test_the_real_assets(tmp_path):
     people = open_foreign_heads(path)
     with np.load(path) as file:
         skin = file["skin_faces"]
+    base = heads.read_makehuman_head(tmp_path / "base.obj")
+    corners = 100 * base.vertices[np.array([row[:3] for row in heads._LANDMARKS])]
+    points = np.einsum("nk,nkd->nd", heads._weights(heads._LANDMARKS), corners)
+    mirrored = points[FLIP68[17:] - 17] * [-1, 1, 1]
+    np.testing.assert_allclose(points, mirrored, atol=0.2)
+    # From the person's right to their left: brows, nostrils, and the lips outside and inside.
+    for row in ((17, 27), (31, 36), (48, 55), (60, 65)):
+        assert (np.diff(points[slice(*(np.array(row) - 17)), 0]) > 1).all()
+    assert (np.diff(points[10:14, 1]) < 0).all()
+    assert (points[[44, 45, 46], 1] > points[[50, 49, 48], 1]).all()
     for number in range(3):
         marks = people.subject(number).neutral_landmarks
         assert 70 < np.linalg.norm(marks[36] - marks[45]) < 110
