@@ -24,6 +24,10 @@ THRESHOLD = 0.5
 # The search finds faces from about this side; tiles share what the coarser scale may have missed.
 SEARCHED_FACE = 24.0
 TILE_OVERLAP = 96
+# The landmark network sees a face at close quarters: one it is this sure of gains so much in
+# log-odds. Chosen on collages of validation persons: a fifth of the small faces that the search
+# alone held for unlikely are found, at no more false ones.
+SURE, SURE_GAIN = 0.97, 0.8
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
 
@@ -77,14 +81,16 @@ class BuiltinDetector:
         """
         del path
         image = check_array(image, "image", shape=("H", "W", 3), dtype="uint8")
-        candidates = self.boxes(image)
+        candidates = self.boxes(image, threshold=float(_shifted(self._threshold, -SURE_GAIN)))
         if not candidates:
             return []
         dense, confidence, presence = self._points.place(image, candidates)
         boxes = np.stack([box_of_points(points) for points in dense])
         scores = np.array([candidate.score for candidate in candidates])
+        scores = np.where(presence >= SURE, _shifted(scores, SURE_GAIN), scores)
+        found = (presence >= LEAST_PRESENCE) & (scores >= self._threshold)
         # Two boxes that differ can end on one face.
-        kept = [i for i in suppress(boxes, scores) if presence[i] >= LEAST_PRESENCE]
+        kept = [i for i in suppress(boxes, np.where(found, scores, 0)) if found[i]]
         return largest_first(
             [face_from_dense(dense[i], score=scores[i], confidence=confidence[i]) for i in kept]
         )
@@ -106,31 +112,39 @@ class BuiltinDetector:
         placed = face_from_dense(dense[0], score=face.score, confidence=confidence[0])
         return replace(placed, five=face.five)
 
-    def boxes(self, image: np.ndarray) -> list[Candidate]:
-        """Return boxes and five points, best first, after non-maximum suppression."""
+    def boxes(self, image: np.ndarray, *, threshold: float | None = None) -> list[Candidate]:
+        """Return boxes and five points, best first, after non-maximum suppression.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            threshold: least probability; None takes the detector's own.
+        """
+        least = self._threshold if threshold is None else threshold
         longest = max(image.shape[:2])
         sides = [min(self._side, longest)]
         # The network knows faces up to about 256 pixels: larger ones are found in a small copy.
         if sides[0] > SMALL_SIDE * 1.25:
             sides.append(SMALL_SIDE)
-        found = [self._search(image, side) for side in sides]
+        found = [self._search(image, side, least) for side in sides]
         if self._least is not None:
             finest = min(1.0, SEARCHED_FACE / self._least)
             for scale in tile_scales(longest, side=self._side, least=finest):
-                found += self._search_tiles(image, scale)
+                found += self._search_tiles(image, scale, least)
         boxes, scores, five = (np.concatenate(column) for column in zip(*found, strict=True))
         return [Candidate(boxes[i], float(scores[i]), five[i]) for i in suppress(boxes, scores)]
 
-    def _search(self, image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _search(
+        self, image: np.ndarray, side: int, least: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         height, width = image.shape[:2]
         scale = side / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         ratio = np.array([width / size[0], height / size[1]])
-        return _enlarged(*self._look(small), ratio)
+        return _enlarged(*self._look(small, least), ratio)
 
     def _search_tiles(
-        self, image: np.ndarray, scale: float
+        self, image: np.ndarray, scale: float, least: float
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         height, width = image.shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -139,7 +153,7 @@ class BuiltinDetector:
         found = []
         for tile in tiles(*size, side=self._side, overlap=TILE_OVERLAP):
             part = small[tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
-            boxes, scores, five = self._look(part)
+            boxes, scores, five = self._look(part, least)
             # A face that an edge cuts is whole in the neighbour, or was seen at a coarser scale.
             whole = whole_in_tile(boxes, tile, size, margin=2.0)
             corner = np.array([tile.x, tile.y])
@@ -147,12 +161,18 @@ class BuiltinDetector:
             found.append(_enlarged(boxes[whole], scores[whole], five[whole] + corner, ratio))
         return found
 
-    def _look(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _look(self, picture: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         height, width = picture.shape[:2]
         padded = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), np.uint8)
         padded[:height, :width] = picture
         maps = self._detector(image=padded[None])
-        return decode([maps[f"stride{s}"][0] for s in STRIDES], threshold=self._threshold)
+        return decode([maps[f"stride{s}"][0] for s in STRIDES], threshold=least)
+
+
+def _shifted(probability: np.ndarray | float, gain: float) -> np.ndarray | float:
+    """Return a probability after its log-odds have changed by ``gain``."""
+    factor = np.exp(gain)
+    return factor * probability / (1 + (factor - 1) * probability)
 
 
 def _enlarged(

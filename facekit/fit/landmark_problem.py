@@ -49,7 +49,7 @@ class LandmarkFitConfig:
     discrepancy_mm: float = 1.0
     discrepancy_length_mm: float = 35.0
     label_noise_px: float = 0.7
-    turn_growth: float = 3.0
+    turn_growth: float = 4.5
     identity_scale: float = 1.0
     robust_dof: float = 8.0
     log_focal_std: float = 0.0

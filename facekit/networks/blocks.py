@@ -38,6 +38,16 @@ class ConvBlock(nn.Module):
         return nn.Sequential(conv, nn.ReLU())
 
 
+class Normalise(nn.Module):
+    """Pixels in [0, 255] to about [-2, 2]."""
+
+    MIDDLE, SPREAD = 127.5, 64.0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (images - 127.5) / 64."""
+        return (images - self.MIDDLE) * (1 / self.SPREAD)
+
+
 class PatchStem(nn.Module):
     """Non-overlapping patches to channels: a strided convolution, batch norm and ReLU."""
 
@@ -53,6 +63,18 @@ class PatchStem(nn.Module):
     def fused(self) -> nn.Module:
         """Return the same function (in evaluation mode) as one convolution and a ReLU."""
         return nn.Sequential(fuse_conv_norm(self.conv, self.norm), nn.ReLU())
+
+
+def fold_normalisation(conv: nn.Conv2d) -> None:
+    """Let a convolution take pixels in [0, 255] that took normalised ones, in place.
+
+    Exact but for rounding, since a stem has no padding: outside the image there is nothing.
+    """
+    if conv.padding != (0, 0) or conv.bias is None:
+        raise ValueError("expected a convolution with a bias and without padding")
+    with torch.no_grad():
+        conv.weight /= Normalise.SPREAD
+        conv.bias -= Normalise.MIDDLE * conv.weight.sum(dim=(1, 2, 3))
 
 
 def fuse_conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facekit.networks.blocks import ConvBlock, PatchStem, fuse_blocks
+from facekit.networks.blocks import (
+    ConvBlock,
+    Normalise,
+    PatchStem,
+    fold_normalisation,
+    fuse_blocks,
+)
 
 STRIDES = (8, 16, 32)
 # Channels of a head: score logit, box (4), five points (10).
@@ -33,6 +39,7 @@ class DetectorNetwork(nn.Module):
         neck: int = 40,
     ) -> None:
         super().__init__()
+        self.normalise: nn.Module = Normalise()
         self.stem = PatchStem(widths[0], patch=4)
         stages, channels = [], widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
@@ -60,7 +67,7 @@ class DetectorNetwork(nn.Module):
         Returns:
             (N, 15, H / s, W / s) for s in ``STRIDES``.
         """
-        x = self.stages[0](self.stem((images - 127.5) * (1 / 64)))
+        x = self.stages[0](self.stem(self.normalise(images)))
         features = []
         for stage in self.stages[1:]:
             x = stage(x)
@@ -85,6 +92,8 @@ class DetectorExport(nn.Module):
     def __init__(self, network: DetectorNetwork, *, slope: float, offset: float) -> None:
         super().__init__()
         self.network = fuse_blocks(network)
+        fold_normalisation(network.get_submodule("stem.0"))  # type: ignore[arg-type]
+        network.normalise = nn.Identity()
         with torch.no_grad():
             for output in network.outputs:
                 weight, bias = output.get_parameter("weight"), output.get_parameter("bias")

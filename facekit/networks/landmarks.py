@@ -7,7 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facekit.networks.blocks import ConvBlock, PatchStem, fuse_blocks, fuse_linear_norm
+from facekit.errors import InputError
+from facekit.networks.blocks import (
+    ConvBlock,
+    Normalise,
+    PatchStem,
+    fold_normalisation,
+    fuse_blocks,
+    fuse_linear_norm,
+)
 
 NUM_DENSE, NUM_IBUG = 478, 68
 
@@ -37,6 +45,9 @@ class LandmarkNetwork(nn.Module):
         widths: channels at strides 1, 2, 4 and 8 patches.
         depths: convolutions at each stride.
         hidden: units of the hidden layer.
+
+    Raises:
+        InputError: the size is no multiple of 8 patches.
     """
 
     def __init__(
@@ -49,7 +60,10 @@ class LandmarkNetwork(nn.Module):
         hidden: int = 160,
     ) -> None:
         super().__init__()
+        if size % (8 * patch):
+            raise InputError(f"size: expected a multiple of 8 patches of {patch} px, got {size}")
         self.size = size
+        self.normalise: nn.Module = Normalise()
         layers: list[nn.Module] = [PatchStem(widths[0], patch=patch)]
         channels = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
@@ -75,7 +89,7 @@ class LandmarkNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> LandmarkOutput:
         """Map crops (N, 3, S, S), RGB in [0, 255], to points, spreads and presence."""
-        x = self.features((images - 127.5) * (1 / 64))
+        x = self.features(self.normalise(images))
         x = torch.relu(self.norm(self.hidden(x.flatten(1))))
         return LandmarkOutput(
             self.points(x).unflatten(1, (NUM_DENSE, 2)), self.spread(x), self.presence(x)
@@ -91,6 +105,8 @@ class LandmarkExport(nn.Module):
             network.hidden = fuse_linear_norm(network.hidden, network.norm)
             network.norm = nn.Identity()
         self.network = fuse_blocks(network)
+        fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]
+        network.normalise = nn.Identity()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return points (N, 478, 2), log_sigma (N, 68) and presence (N, 1) in [0, 1]."""

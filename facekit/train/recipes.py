@@ -20,9 +20,6 @@ from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmar
 from facekit.train.portraits import Portraits, join_portraits, load_portraits
 from facekit.train.quantise import quantise_onnx
 
-# Images over which the ranges of the 8-bit activations are taken.
-NUM_CALIBRATION = 512
-
 Progress = Callable[[int, int], None]
 
 
@@ -106,14 +103,15 @@ def train_landmarks(
         progress=progress,
     )
     path = run / "landmarks.onnx"
-    return _finish(run, path, task, best, export_landmarks(run / "best.pth", path))
+    differences = export_landmarks(run / "best.pth", path)
+    return _finish(run, path, task, best, differences, count=4096, refit="hidden")
 
 
-def calibration_images(task: LandmarkTask | DetectorTask) -> np.ndarray:
+def calibration_images(task: LandmarkTask | DetectorTask, count: int) -> np.ndarray:
     """Return (N, S, S, 3) uint8 images of the training persons that no step has seen."""
-    count = -(-NUM_CALIBRATION // task.config.batch_size)
     first = task.config.loop.steps
-    batches = [task.batch(first + k).images.numpy() for k in range(count)]
+    steps = -(-count // task.config.batch_size)
+    batches = [task.batch(first + k).images.numpy() for k in range(steps)]
     return np.ascontiguousarray(np.concatenate(batches).transpose(0, 2, 3, 1))
 
 
@@ -144,7 +142,10 @@ def train_detector(
         progress=progress,
     )
     path = run / "detector.onnx"
-    return _finish(run, path, task, best, export_detector(run / "best.pth", path, task))
+    differences = export_detector(run / "best.pth", path, task)
+    # Boxes are read off the last maps to a fraction of a pixel, and small faces off the first.
+    keep = ("stem", "stages.0/", "outputs")
+    return _finish(run, path, task, best, differences, count=512, keep=keep)
 
 
 RECIPES = {
@@ -215,14 +216,19 @@ def _finish(
     task: LandmarkTask | DetectorTask,
     best: dict[str, float],
     differences: dict[str, float],
+    *,
+    count: int,
+    keep: Sequence[str] = (),
+    refit: str | None = None,
 ) -> dict[str, Any]:
     small = path.with_suffix(".int8.onnx")
+    images = calibration_images(task, count)
     result = {
         "best": best,
         "onnx": str(path),
         "differences": differences,
         "int8": str(small),
-        "differences_int8": quantise_onnx(path, small, calibration_images(task)),
+        "differences_int8": quantise_onnx(path, small, images, keep=keep, refit=refit),
     }
     write_json(run / "result.json", result)
     return result

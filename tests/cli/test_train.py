@@ -8,7 +8,14 @@ from facekit.cli.main import run
 from facekit.detect.session import open_file
 
 SMALL = {
-    "landmarks": ["size=64", "widths=4,8,8,8", "depths=1,1,1,1", "hidden=8", "batch_size=4"],
+    "landmarks": [
+        "size=64",
+        "patch=4",
+        "widths=4,8,8,8",
+        "depths=1,1,1,1",
+        "hidden=8",
+        "batch_size=4",
+    ],
     "detector": [
         "collage.size=128",
         "collage.most=120",
@@ -78,7 +85,7 @@ def test_detector(portraits, tmp_path, capsys, monkeypatch):
 def test_a_config_file(portraits, tmp_path):
     settings = tmp_path / "landmarks.small.toml"
     settings.write_text(
-        "size = 64\nwidths = [4, 8, 8, 8]\ndepths = [1, 1, 1, 1]\nhidden = 8\nbatch_size = 4\n"
+        "size = 64\npatch = 4\nwidths = [4, 8, 8, 8]\ndepths = [1, 1, 1, 1]\nhidden = 8\nbatch_size = 4\n"
         "[loop]\nsteps = 2\nthreads = 1\n"
     )
     output = tmp_path / "run"

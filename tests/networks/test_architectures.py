@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from facekit.errors import InputError
 from facekit.networks.detector import STRIDES, DetectorExport, DetectorNetwork
 from facekit.networks.landmarks import LandmarkExport, LandmarkNetwork
 
@@ -66,3 +68,8 @@ def test_detector_export_calibrates_the_logit_alone():
     for a, b in zip(before, after, strict=True):
         assert torch.allclose(2.0 * a[:, 0] - 0.5, b[:, 0], atol=1e-4)
         assert torch.allclose(a[:, 1:], b[:, 1:], atol=1e-4)
+
+
+def test_crops_are_whole_patches():
+    with pytest.raises(InputError, match="multiple of 8 patches of 5 px"):
+        LandmarkNetwork(size=64, patch=5)

@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from facekit.networks.blocks import ConvBlock, PatchStem, fuse_conv_norm, fuse_linear_norm
+from facekit.networks.blocks import (
+    ConvBlock,
+    Normalise,
+    PatchStem,
+    fold_normalisation,
+    fuse_conv_norm,
+    fuse_linear_norm,
+)
 
 
 def shake(module):
@@ -49,3 +56,15 @@ def test_linear_and_norm():
 def test_a_norm_without_statistics_is_refused():
     with pytest.raises(ValueError, match="running statistics"):
         fuse_conv_norm(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False))
+
+
+def test_a_stem_takes_pixels_as_they_are():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 5, 4, 4)
+    images = torch.randint(0, 256, (2, 3, 16, 16)).float()
+    with torch.no_grad():
+        expected = conv(Normalise()(images))
+        fold_normalisation(conv)
+        torch.testing.assert_close(conv(images), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="without padding"):
+        fold_normalisation(nn.Conv2d(3, 5, 3, padding=1))

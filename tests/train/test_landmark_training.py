@@ -22,6 +22,7 @@ CONFIG = LandmarkConfig(
     loop=LoopConfig(steps=4, threads=1),
     batch_size=8,
     size=64,
+    patch=4,
     widths=(4, 8, 8, 8),
     depths=(1, 1, 1, 1),
     hidden=8,

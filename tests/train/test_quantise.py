@@ -88,3 +88,30 @@ def test_wrong_images_are_refused(files):
     with pytest.raises((InputError, ItemError)):
         quantise_onnx(folder / "float.onnx", folder / "x.onnx", images[:, :32].astype(np.float32))
     assert not (folder / "x.onnx").exists()
+
+
+def test_refitting_takes_back_what_rounding_did(files):
+    folder, images, differences = files
+    many = np.random.default_rng(1).integers(0, 256, (600, 64, 64, 3)).astype(np.uint8)
+    path = folder / "refitted.onnx"
+    refitted = quantise_onnx(folder / "float.onnx", path, many, refit="hidden")
+    assert refitted["points"] < 0.97 * differences["points"]
+    # On images that it was not fitted to as well.
+    exact = run(folder / "float.onnx", images)
+    before, after = (
+        np.sqrt(np.mean((run(file, images) - exact) ** 2)) for file in (folder / "int8.onnx", path)
+    )
+    assert after < before
+    with pytest.raises(InputError, match="one dense layer"):
+        quantise_onnx(folder / "float.onnx", path, images, refit="nowhere")
+
+
+def test_chosen_convolutions_stay_as_they_are(files):
+    folder, images, _ = files
+    path = folder / "kept.onnx"
+    quantise_onnx(folder / "float.onnx", path, images, keep=("features.0/", "features.5/"))
+    stored = onnx.load(path).graph.initializer
+    kernels = [t for t in stored if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
+    assert len(kernels) == 4
+    with pytest.raises(InputError, match="no convolution named"):
+        quantise_onnx(folder / "float.onnx", path, images, keep=("elsewhere",))
