@@ -35,7 +35,7 @@ class AlbedoFitConfig:
         rounds: of light and albedo.
     """
 
-    level: tuple[float, float, float] = (-0.1, 0.0, 0.3)
+    level: tuple[float, float, float] = (-0.03, -0.04, 0.13)
     exposure_std: float = 0.2
     balance_std: float = 0.06
     noise: float = 0.12
