@@ -47,7 +47,7 @@ def default_cases() -> list[SpeedCase]:
         ),
         SpeedCase(
             "landmarks.1t",
-            "478 points of one face from its box: both passes, nine crops",
+            "478 points of one face from its box: three passes, then eight crops",
             _landmarks,
             calls=5,
         ),
