@@ -29,6 +29,7 @@ from facekit.simulate.scene import build_scene
 from facekit.simulate.skin import paint_skin
 
 SCHEMA = "facekit.eval/1"
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def evaluate_albedo(
 
     Errors are root mean squares of linear RGB over the seen vertices of facial skin: ``fitted``
     and ``mean_albedo`` as they are, and ``*_pattern`` after the best gain of each channel, which
-    leaves what differs over the face. ``ratio`` is fitted over mean, of the pictures' means.
+    leaves what differs over the face. ``ratio`` is fitted over mean, of the pictures' means. Items
+    also say each one's mean luminance.
 
     Raises:
         UsageError: a model without albedo modes.
@@ -103,6 +105,8 @@ def evaluate_albedo(
             gain = (albedo * truth).sum(0) / np.maximum((albedo**2).sum(0), 1e-12)
             item[name] = _rms(albedo - truth)
             item[f"{name}_pattern"] = _rms(gain * albedo - truth)
+            item[f"{name}_luminance"] = float((albedo @ _LUMINANCE).mean())
+        item["true_luminance"] = float((truth @ _LUMINANCE).mean())
         items.append(item)
         if progress is not None:
             progress(head + 1, options.count)
