@@ -91,17 +91,7 @@ def train_landmarks(
     """
     portraits = load_data(data)
     task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
-    info = RunInfo("landmarks", asdict(config))
-    _note_config(run, config)
-    best = train(
-        task,
-        _model(task, init, info.kind),
-        config.loop,
-        run,
-        info,
-        resume=resume,
-        progress=progress,
-    )
+    best = _trained(task, run, "landmarks", resume=resume, init=init, progress=progress)
     path = run / "landmarks.onnx"
     differences = export_landmarks(run / "best.pth", path)
     return _finish(run, path, task, best, differences, count=4096, refit="hidden")
@@ -130,17 +120,7 @@ def train_detector(
     """
     portraits = load_data(data)
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
-    info = RunInfo("detector", asdict(config))
-    _note_config(run, config)
-    best = train(
-        task,
-        _model(task, init, info.kind),
-        config.loop,
-        run,
-        info,
-        resume=resume,
-        progress=progress,
-    )
+    best = _trained(task, run, "detector", resume=resume, init=init, progress=progress)
     path = run / "detector.onnx"
     differences = export_detector(run / "best.pth", path, task)
     # Boxes are read off the last maps to a fraction of a pixel, and small faces off the first.
@@ -208,6 +188,21 @@ def _note_config(run: Path, config: Any) -> None:
     path = make_folder(run) / "config.toml"
     if not path.exists():
         write_text(path, dump_toml(config))
+
+
+def _trained(
+    task: LandmarkTask | DetectorTask,
+    run: Path,
+    kind: str,
+    *,
+    resume: bool,
+    init: Path | None,
+    progress: Progress | None,
+) -> dict[str, float]:
+    _note_config(run, task.config)
+    model = _model(task, init, kind)
+    info = RunInfo(kind, asdict(task.config))
+    return train(task, model, task.config.loop, run, info, resume=resume, progress=progress)
 
 
 def _finish(
