@@ -22,18 +22,24 @@ from scipy.sparse.linalg import splu
 
 from facekit.basis.missing_pca import missing_pca
 from facekit.errors import InputError
-from facekit.fit.skin_light import DARKEST, solve_light
+from facekit.fit.skin_light import (
+    BALANCE_STD,
+    DARKEST,
+    EXPOSURE_STD,
+    HOLLOWS,
+    level_covariance,
+    solve_light,
+)
 from facekit.fit.vertex_colours import VertexColours
-from facekit.geometry.mesh import vertex_adjacency, vertex_normals
+from facekit.fit.visibility import mean_openness
+from facekit.geometry.mesh import vertex_adjacency
 from facekit.morphable.model import MorphableModel
-from facekit.simulate.light import ambient_occlusion
 from facekit.simulate.skin import tone_of_ita
 
 # Logarithms of linear RGB that blood in the skin takes away, green's being 1.
 _BLOOD = np.array([0.15, 1.0, 0.75])
 # Vertices at which a photograph's light is solved.
 _LIGHT_POINTS = 1200
-_OCCLUSION_DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,9 @@ class AlbedoConfig:
     ita_deg: float = 28.0
     tone_std: float = 0.4
     blood_std: float = 0.06
-    exposure_std: float = 0.25
-    balance_std: float = 0.12
-    hollows: float = 0.5
+    exposure_std: float = EXPOSURE_STD
+    balance_std: float = BALANCE_STD
+    hollows: float = HOLLOWS
     alien: float = 0.45
     least_seen: float = 0.3
     border_mm: float = 5.0
@@ -194,8 +200,7 @@ def _priors(config: AlbedoConfig) -> tuple[np.ndarray, np.ndarray]:
         config.blood_std * _BLOOD,
     ]
     tone = sum(np.outer(part, part) for part in parts)
-    light = config.exposure_std**2 * np.ones((3, 3)) + config.balance_std**2 * np.eye(3)
-    return np.asarray(tone), light
+    return np.asarray(tone), level_covariance(config.exposure_std, config.balance_std)
 
 
 class _Parts(NamedTuple):
@@ -228,15 +233,13 @@ def _parts(model: MorphableModel, mirror: np.ndarray, config: AlbedoConfig) -> _
     plain = skin & ~varied
     rows = np.flatnonzero(skin)
     candidates = np.flatnonzero(plain)
-    normals = vertex_normals(model.mean, model.faces)
-    seen = ambient_occlusion(model.mean, model.faces, normals, directions=_OCCLUSION_DIRECTIONS)
     return _Parts(
         rows,
         np.searchsorted(rows, mirror[rows]),
         plain,
         np.where(varied[rows], 2 * config.alien, config.alien),
         candidates[:: max(1, len(candidates) // _LIGHT_POINTS)],
-        np.clip(seen.astype(np.float64), 0.1, 1) ** config.hollows,
+        mean_openness(model) ** config.hollows,
     )
 
 

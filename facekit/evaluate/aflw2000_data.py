@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.io.landmark_files import read_landmarks
+from facekit.io.mat import read_mat
 from facekit.io.npz import read_npz
 from facekit.io.sidecar import read_points
 
@@ -211,14 +211,11 @@ def _names(root: Path, count: int) -> tuple[str, ...]:
 
 def _read_mat(path: Path) -> tuple[np.ndarray, float]:
     """Return (68, 3) points and the yaw in degrees of one of the data set's files."""
-    from scipy.io import loadmat
-
-    try:
-        values: dict[str, Any] = loadmat(path)
-        points = np.asarray(values["pt3d_68"], np.float64)
-        pose = np.asarray(values["Pose_Para"], np.float64).ravel()
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
-        raise InputError(f"{path}: expected pt3d_68 and Pose_Para ({error})") from error
+    values = read_mat(path, ("pt3d_68", "Pose_Para"))
+    points, pose = (values[key] for key in ("pt3d_68", "Pose_Para"))
+    if points.dtype.kind not in "fiu" or pose.dtype.kind not in "fiu":
+        raise InputError(f"{path}: expected numbers in pt3d_68 and Pose_Para")
+    points, pose = points.astype(np.float64), pose.astype(np.float64).ravel()
     if points.shape != (3, 68) or len(pose) < 3 or not np.isfinite(points).all():
         raise InputError(f"{path}: expected pt3d_68 of shape (3, 68), got {points.shape}")
     return points.T, float(np.degrees(pose[1]))

@@ -20,6 +20,7 @@ from facekit.fit.albedo import AlbedoFitConfig, fit_albedo, skin_rows
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.photo import FaceFitter
 from facekit.fit.vertex_colours import vertex_colours
+from facekit.fit.visibility import mean_openness
 from facekit.metrics.statistics import paired_bootstrap
 from facekit.morphable import load_model
 from facekit.simulate.look import random_look
@@ -75,6 +76,7 @@ def evaluate_albedo(
     detector = open_detector(options.landmarks)
     fitter = FaceFitter(model, LandmarkFitConfig())
     people = ModelSubjects(model)
+    openness = mean_openness(model)
     shown = PortraitOptions(size=options.size, yaw_deg=options.yaw_deg, pitch_deg=15, roll_deg=10)
     items: list[dict[str, Any]] = []
     for head in range(options.count):
@@ -92,7 +94,7 @@ def evaluate_albedo(
                 raise ItemError("no face found")
             fit = fitter.fit(portrait.image, faces[0])
             seen = vertex_colours(portrait.image, fit.vertices, model.faces, fit.camera)
-            found = fit_albedo(seen, model, config)
+            found = fit_albedo(seen, model, config, openness=openness)
         except ItemError as error:
             items.append(item | {"error": str(error)})
             continue
@@ -115,9 +117,9 @@ def evaluate_albedo(
         raise ItemError("albedo: no picture could be fitted")
     groups = {}
     for name, _ in CLASSES:
-        mine = [item for item in good if tone_class(item["ita_deg"]) == name]
-        if mine:
-            groups[name] = _summary(mine)
+        part = [item for item in good if tone_class(item["ita_deg"]) == name]
+        if part:
+            groups[name] = _summary(part)
     mine, base = (np.array([item[key] for item in good]) for key in ("fitted", "mean_albedo"))
     interval = paired_bootstrap(mine, base, statistic="mean", seed=options.seed)
     return {

@@ -113,7 +113,7 @@ def evaluate_gate(
         "photometric": asdict(photometric.config),
     }
     document = heads_report(scores, main=PHOTOMETRIC_FIT, seed=options.seed, protocol=protocol)
-    document["against_landmarks"] = compare_methods(
+    document["against_landmarks"] = paired_difference(
         scores, PHOTOMETRIC_FIT, LANDMARK_FIT, seed=options.seed
     )
     return GateResult(scores, document)
@@ -147,7 +147,7 @@ def gate_methods(
     return {LANDMARK_FIT: landmarks, PHOTOMETRIC_FIT: pixels}
 
 
-def compare_methods(
+def paired_difference(
     scores: Sequence[HeadScore], method: str, other: str, *, seed: int
 ) -> dict[str, Any] | None:
     """Compare two methods' NoW medians on the pictures that both have, drawing whole heads.

@@ -10,13 +10,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from scipy import ndimage, sparse
 
 from facekit.errors import InputError
 from facekit.geometry.cameras import project
 from facekit.geometry.mesh import vertex_adjacency, vertex_normals
+from facekit.geometry.sampling import sample_image
 from facekit.morphable.model import MorphableModel
 from facekit.render.rasterise import rasterise
 from facekit.render.shade import linear_to_srgb, srgb_to_linear
@@ -113,8 +113,8 @@ class TextureProjector:
         # One product interpolates both sides' image positions and weights.
         per_vertex = np.column_stack([points[:, :2], weight, points[partner, :2], weight[partner]])
         texels = self._atlas.interpolation @ per_vertex
-        own = _sample(image, texels[:, 0], texels[:, 1])
-        mirrored = _sample(image, texels[:, 3], texels[:, 4])
+        own = sample_image(image, texels[:, 0], texels[:, 1])
+        mirrored = sample_image(image, texels[:, 3], texels[:, 4])
         own_weight, mirror_weight = texels[:, 2:3], texels[:, 5:6]
         base = self._base(image, points, weight)
         texture = mirror_weight * mirrored + (1 - mirror_weight) * base
@@ -154,25 +154,7 @@ class TextureProjector:
             skin &= self.model.regions["skin"]
         gain = np.ones(3, np.float32)
         if skin.sum() >= 50:
-            seen = srgb_to_linear(_sample(image, points[skin, 0], points[skin, 1]) / 255)
+            seen = srgb_to_linear(sample_image(image, points[skin, 0], points[skin, 1]) / 255)
             gain = np.median(seen, axis=0) / np.maximum(np.median(albedo[skin], axis=0), 1e-3)
         colour = linear_to_srgb(np.clip(albedo * gain, 0, 1)).astype(np.float32) * 255
         return self._atlas.interpolation @ colour
-
-
-def _sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear samples (N, 3) float32 of an image at pixel positions, borders repeated."""
-    # cv2.remap wants maps below 32768 on each side, so the list is folded.
-    count = len(x)
-    width = 1024
-    rows = -(-count // width)
-    maps = np.zeros((2, rows * width), np.float32)
-    maps[0, :count], maps[1, :count] = x, y
-    sampled = cv2.remap(
-        image,
-        maps[0].reshape(rows, width),
-        maps[1].reshape(rows, width),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return sampled.reshape(-1, 3)[:count].astype(np.float32)

@@ -14,7 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.errors import ItemError
-from facekit.fit.skin_light import DARKEST, solve_light
+from facekit.fit.skin_light import (
+    BALANCE_STD,
+    DARKEST,
+    EXPOSURE_STD,
+    HOLLOWS,
+    level_covariance,
+    solve_light,
+)
 from facekit.fit.vertex_colours import VertexColours
 from facekit.morphable.model import MorphableModel
 
@@ -36,8 +43,8 @@ class AlbedoFitConfig:
     """
 
     level: tuple[float, float, float] = (-0.03, -0.04, 0.13)
-    exposure_std: float = 0.2
-    balance_std: float = 0.06
+    exposure_std: float = EXPOSURE_STD
+    balance_std: float = BALANCE_STD
     noise: float = 0.12
     independent: float = 200.0
     alien: float = 0.6
@@ -60,7 +67,11 @@ class AlbedoFit(NamedTuple):
 
 
 def fit_albedo(
-    seen: VertexColours, model: MorphableModel, config: AlbedoFitConfig | None = None
+    seen: VertexColours,
+    model: MorphableModel,
+    config: AlbedoFitConfig | None = None,
+    *,
+    openness: np.ndarray | None = None,
 ) -> AlbedoFit:
     """Return the albedo coefficients and the light that explain a face's colours.
 
@@ -68,6 +79,8 @@ def fit_albedo(
         seen: of the model's vertices; see ``vertex_colours``.
         model: with albedo modes.
         config: see ``AlbedoFitConfig``.
+        openness: (V,) of ``mean_openness``, which an albedo learned by ``basis.albedo`` has been
+            freed of; None sees no hollows.
 
     Raises:
         ItemError: the model has no albedo modes, or too little skin is seen.
@@ -81,11 +94,11 @@ def fit_albedo(
     mean = np.maximum(model.albedo_mean[rows].astype(np.float64), DARKEST)
     modes = model.albedo_modes[:, rows].astype(np.float64)
     colours, weights = seen.colours[rows].astype(np.float64), seen.facing[rows].astype(np.float64)
+    if openness is not None:
+        colours = colours / openness[rows, None] ** HOLLOWS
     basis = seen.basis[rows].astype(np.float64)
     observed = np.log(np.maximum(colours, DARKEST))
-    level_precision = np.linalg.inv(
-        config.exposure_std**2 * np.ones((3, 3)) + config.balance_std**2 * np.eye(3)
-    )
+    level_precision = np.linalg.inv(level_covariance(config.exposure_std, config.balance_std))
     information = config.independent / config.noise**2
     coefficients = np.zeros(model.num_albedo)
     for _ in range(config.rounds):

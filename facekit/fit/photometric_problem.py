@@ -28,17 +28,14 @@ from facekit.fit.landmark import FaceState, LandmarkProblem
 from facekit.fit.patch import SurfacePatch
 from facekit.fit.pixels import ImageLevel, channel_weights
 from facekit.fit.shading import harmonics, harmonics_slope
-from facekit.geometry.mesh import vertex_normals
+from facekit.fit.visibility import mean_openness, unhidden_vertices
 from facekit.morphable.model import MorphableModel
-from facekit.render.rasterise import rasterise
-from facekit.simulate.light import ambient_occlusion
 
 # The light: nine harmonics and the share of ambient occlusion that shows.
 NUM_LIGHT = 10
 _ANY_BRIGHTNESS = 1e3
 # Weight of a point that is left out.
 LEFT_OUT = 1e-3
-_OCCLUSION_DIRECTIONS = 64
 
 
 @dataclass(frozen=True)
@@ -102,12 +99,10 @@ def build_surface(
     """Collect what a model's sample points bring to every photograph."""
     weights = channel_weights(config.red)
     albedo = model.albedo_mean[patch.samples].astype(np.float64) @ weights
-    normals = vertex_normals(model.mean, model.faces)
-    seen = ambient_occlusion(model.mean, model.faces, normals, directions=_OCCLUSION_DIRECTIONS)
     return FaceSurface(
         patch,
         np.maximum(albedo, 0.01),
-        np.log(np.clip(seen[patch.samples].astype(np.float64), 0.1, 1)),
+        np.log(mean_openness(model)[patch.samples]),
         config.noise.process(patch.mean[patch.own]),
         config.noise.own_variance(albedo_slope(model, weights)[patch.samples]),
     )
@@ -329,17 +324,16 @@ class PhotometricProblem:
         placed = vertices.astype(np.float64) @ face.rotation.T + face.translation
         spots = np.column_stack([project_level(level, placed), placed[:, 2]])
         height, width = level.values.shape
-        fragments = rasterise(spots, self.model.faces, width, height, near=10.0)
-        depth = fragments.depth(spots, self.model.faces)
-        here = project_level(level, camera)
-        x, y = np.rint(here).astype(int).T
-        inside = (x > 1) & (y > 1) & (x < width - 2) & (y < height - 2)
-        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-        front = np.where(depth[y, x] > 0, depth[y, x], np.inf)
-        # A pixel is a few millimetres wide at coarse levels, and a slanted surface falls away.
-        pixel_mm = camera[:, 2] / level.intrinsics[0, 0]
-        slack = 1.5 + 1.5 * pixel_mm / np.maximum(facing, 0.2)
-        seen = inside & (facing > self.config.least_facing) & (camera[:, 2] < front + slack)
+        seen = unhidden_vertices(
+            spots,
+            self.model.faces,
+            self.patch.samples,
+            facing,
+            width=width,
+            height=height,
+            focal_px=float(level.intrinsics[0, 0]),
+        )
+        seen &= facing > self.config.least_facing
         return np.flatnonzero(seen)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+# Prior deviations of the logarithm of the light on a photographed face, of all channels together
+# (exposure) and of each (white balance).
+EXPOSURE_STD, BALANCE_STD = 0.25, 0.12
+# How much of the ambient occlusion of the mean head shows in photographs: its power.
+HOLLOWS = 0.5
 # Linear light below which a logarithm says nothing.
 DARKEST = 2e-3
 _ROUNDS = 5
@@ -38,3 +43,8 @@ def solve_light(
         spread = 1.4826 * float(np.median(np.abs(error))) + 0.02
         weight = weights * np.minimum(1, 1.5 * spread / np.maximum(np.abs(error), 1e-9))
     return light
+
+
+def level_covariance(exposure_std: float, balance_std: float) -> np.ndarray:
+    """Return the covariance (3, 3) of the logarithm of the light on a face by channel."""
+    return exposure_std**2 * np.ones((3, 3)) + balance_std**2 * np.eye(3)

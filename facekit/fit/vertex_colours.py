@@ -8,16 +8,15 @@ import cv2
 import numpy as np
 
 from facekit.checks import check_array
+from facekit.fit.visibility import unhidden_vertices
 from facekit.geometry.cameras import project, to_camera
 from facekit.geometry.mesh import vertex_normals
-from facekit.render.rasterise import rasterise
+from facekit.geometry.sampling import sample_image
 from facekit.render.shade import sh_basis, srgb_to_linear
 from facekit.types import Camera
 
 # Values from here on may be clipped highlights.
 _BRIGHT = 250
-# The nearest surface may lie this much before a vertex, mm, and this many pixels' depth.
-_SLACK_MM, _SLACK_PX = 1.5, 1.5
 
 
 class VertexColours(NamedTuple):
@@ -55,7 +54,7 @@ def vertex_colours(
             linearly.
         least_facing: cosine from which a vertex counts as seen.
 
-    A vertex outside the image is not seen; its colour is 0.
+    A vertex outside the image is not seen; its colour is that of the nearest border.
     """
     picture = check_array(image, "image", shape=("H", "W", 3), dtype="uint8")
     mesh = check_array(vertices, "vertices", shape=("V", 3)).astype(np.float64)
@@ -64,18 +63,23 @@ def vertex_colours(
     place = to_camera(camera, mesh)
     facing = -np.einsum("vd,vd->v", normals, place) / np.linalg.norm(place, axis=1)
     points = project(camera, mesh)
-    depth = rasterise(points, faces, width, height, near=10.0).depth(points, faces)
-    x, y = np.rint(points[:, :2]).astype(int).T
-    inside = (x > 0) & (y > 0) & (x < width - 1) & (y < height - 1)
-    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-    front = np.where(depth[y, x] > 0, depth[y, x], np.inf)
+    seen = facing > least_facing
+    seen &= unhidden_vertices(
+        points,
+        faces,
+        np.arange(len(mesh)),
+        facing,
+        width=width,
+        height=height,
+        focal_px=float(camera.intrinsics[0, 0]),
+    )
     pixel_mm = place[:, 2] / camera.intrinsics[0, 0]
-    slack = _SLACK_MM + _SLACK_PX * pixel_mm / np.maximum(facing, 0.2)
-    seen = inside & (facing > least_facing) & (place[:, 2] < front + slack)
-    spots = points[:, :2].astype(np.float32)[None]
     blur = max(0.5, blur_mm / float(np.median(pixel_mm)))
     light = cv2.GaussianBlur(srgb_to_linear(picture / np.float32(255)), (0, 0), blur)
-    colours = cv2.remap(light, spots[..., 0], spots[..., 1], cv2.INTER_LINEAR)[0]
+    colours = sample_image(light, points[:, 0], points[:, 1])
+    x, y = (
+        np.clip(np.rint(points[:, k]).astype(int), 0, n - 1) for k, n in ((0, width), (1, height))
+    )
     clipped = picture[y, x].max(axis=1) >= _BRIGHT
     return VertexColours(
         colours,

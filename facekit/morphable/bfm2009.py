@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facekit.errors import InputError
+from facekit.io.mat import read_mat
 from facekit.morphable.foreign import blocks, foreign_model
 from facekit.morphable.model import MorphableModel
 
@@ -97,23 +97,3 @@ def _expressions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{folder / 'std_exp.txt'}: expected {count} deviations, got {len(deviations)}"
         )
     return keep.astype(np.int64) - 1, basis.astype(np.float64) * deviations[:, None, None]
-
-
-def read_mat(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Read a MATLAB file (version 5 or 7) and check that it has these variables.
-
-    Raises:
-        InputError: no such file, another format, or variables missing.
-    """
-    from scipy.io import loadmat
-
-    if not path.is_file():
-        raise InputError(f"{path}: expected a MATLAB file, found none")
-    try:
-        data = loadmat(str(path))
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise InputError(f"{path}: expected a MATLAB file of version 5 or 7 ({error})") from error
-    missing = [key for key in keys if key not in data]
-    if missing:
-        raise InputError(f"{path}: expected the variables {', '.join(keys)}; missing {missing}")
-    return data

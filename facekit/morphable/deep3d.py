@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facekit.morphable.bfm2009 import read_mat
+from facekit.io.mat import read_mat
 from facekit.morphable.foreign import blocks, foreign_model
 from facekit.morphable.model import MorphableModel
 

@@ -11,6 +11,7 @@ from facekit.checks import check_array
 from facekit.errors import InputError
 from facekit.geometry.cameras import project
 from facekit.geometry.mesh import vertex_normals
+from facekit.geometry.sampling import sample_image
 from facekit.render.rasterise import rasterise
 from facekit.render.shade import srgb_to_linear
 from facekit.texture.atlas import TexelAtlas
@@ -27,8 +28,6 @@ _DEPTH_TOLERANCE = 3.0
 _JUMP_MM, _GUARD_MM = 12.0, 3.0
 # Farther than any head; stands for the background.
 _FAR = np.float32(1e9)
-# cv2.remap wants maps below 32768 on each side, so lists of points are folded.
-_FOLD = 1024
 
 
 class Unwrapped(NamedTuple):
@@ -90,27 +89,11 @@ def unwrap(
     unhidden, clear = _unhidden(atlas, points, camera, x, y, depth)
     seen &= unhidden & (clear | inside)
     if mask is not None:
-        seen &= sample(_checked_mask(mask, camera), x, y)[:, 0] >= 0.5
+        seen &= sample_image(_checked_mask(mask, camera), x, y)[:, 0] >= 0.5
     normal = atlas.interpolate(normals[order])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     colours = _sampled_colours(atlas, image, points, x, y)
     return Unwrapped(colours, seen, normal, texels[:, :2])
-
-
-def sample(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return bilinear samples (N, C) float32 of an image at pixel positions, borders repeated."""
-    count = len(x)
-    rows = -(-max(count, 1) // _FOLD)
-    maps = np.zeros((2, rows * _FOLD), np.float32)
-    maps[0, :count], maps[1, :count] = x, y
-    found = cv2.remap(
-        image,
-        maps[0].reshape(rows, _FOLD),
-        maps[1].reshape(rows, _FOLD),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return found.reshape(rows * _FOLD, -1)[:count].astype(np.float32)
 
 
 def _order(atlas: TexelAtlas, mirrored: bool) -> np.ndarray:
@@ -145,7 +128,7 @@ def _sampled_colours(
         y = size[1] / height * (y + 0.5) - 0.5
     # Light is what mixes linearly.
     linear = srgb_to_linear(np.arange(256) / np.float32(255))[image]
-    return sample(linear, x, y)
+    return sample_image(linear, x, y)
 
 
 def _px_per_mm(atlas: TexelAtlas, points: np.ndarray) -> float:

@@ -85,7 +85,8 @@ def test_detector(portraits, tmp_path, capsys, monkeypatch):
 def test_a_config_file(portraits, tmp_path):
     settings = tmp_path / "landmarks.small.toml"
     settings.write_text(
-        "size = 64\npatch = 4\nwidths = [4, 8, 8, 8]\ndepths = [1, 1, 1, 1]\nhidden = 8\nbatch_size = 4\n"
+        "size = 64\npatch = 4\nwidths = [4, 8, 8, 8]\ndepths = [1, 1, 1, 1]\nhidden = 8\n"
+        "batch_size = 4\n"
         "[loop]\nsteps = 2\nthreads = 1\n"
     )
     output = tmp_path / "run"

@@ -4,7 +4,7 @@ from simulated_heads import write_heads
 from toy import toy_model
 
 from facekit.errors import UsageError
-from facekit.evaluate.gate_bench import compare_methods
+from facekit.evaluate.gate_bench import paired_difference
 from facekit.evaluate.gates import development_heads, gate_pictures, model_heads
 from facekit.evaluate.heads import HeadScore, choose_heads
 from facekit.evaluate.truth import TruthOptions
@@ -64,13 +64,13 @@ def test_methods_are_compared_on_pictures_that_both_have():
     scores = [score(h, 0.0, "land", 1.0) for h in range(5)]
     scores += [score(h, 0.0, "pixels", 0.8) for h in range(4)]
     scores += [score(4, 0.0, "pixels", None)]
-    pair = compare_methods(scores, "pixels", "land", seed=0)
+    pair = paired_difference(scores, "pixels", "land", seed=0)
     assert pair["pictures"] == 4
     assert pair["better_on_percent"] == 100
     assert pair["mean_difference_mm"] == pytest.approx(-0.2)
     assert pair["low_mm"] <= pair["mean_difference_mm"] <= pair["high_mm"]
     assert pair["relative_percent"] == pytest.approx(-20)
-    assert compare_methods(scores, "pixels", "none", seed=0) is None
+    assert paired_difference(scores, "pixels", "none", seed=0) is None
 
 
 def test_heads_of_a_file_have_their_truth_and_no_shine(tmp_path):
