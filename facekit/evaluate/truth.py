@@ -33,7 +33,7 @@ from facekit.fit.photo import FaceFitter
 from facekit.io.images import write_image
 from facekit.morphable import MorphableModel, load_model
 from facekit.simulate.look import Look, random_look
-from facekit.simulate.portrait import View, render_portrait
+from facekit.simulate.portrait import Portrait, View, render_portrait
 from facekit.simulate.scene import Scene, build_scene
 from facekit.simulate.subject import Subject, open_foreign_heads
 from facekit.types import DetectedFace
@@ -42,6 +42,8 @@ from facekit.types import DetectedFace
 _HEAD_MM = 240.0
 LANDMARK_FIT = "landmark_fit"
 EXACT_LANDMARK_FIT = "exact_landmark_fit"
+# Head, yaw in degrees, and a change of looks or None.
+PortraitOf = Callable[..., Portrait]
 
 
 @dataclass(frozen=True)
@@ -210,15 +212,31 @@ def head_renderer(
 ) -> Render:
     """Return the renderer of ``score_heads``: head and yaw in degrees to a picture.
 
-    A head's looks depend on (seed, head), a picture's camera also on the view, so that the same
-    options give the same pictures in any order. Odd heads are turned the other way. Lenses are
-    1.2 to 2.4 times the picture's side, the head fills half to three quarters of it, pitch and
-    roll scatter by 6 and 4 degrees; one head in ten wears glasses.
-
     Args:
         heads_file: as ``simulate.subject.ForeignHeads`` describes it.
         options: seed and size are used.
         pictures: folder to write the pictures to, or None.
+    """
+    portrait_of = head_portraits(heads_file, options)
+
+    def render(head: int, yaw_deg: float) -> Picture:
+        portrait = portrait_of(head, yaw_deg)
+        name = f"head{head:03d}_yaw{yaw_deg:g}"
+        if pictures is not None:
+            write_image(pictures / f"{name}.png", portrait.image)
+        return Picture(portrait.image, portrait.landmarks_2d.astype(np.float64), name)
+
+    return render
+
+
+def head_portraits(heads_file: Path, options: TruthOptions) -> PortraitOf:
+    """Return a function of head, yaw in degrees and a change of looks (or None) to a portrait.
+
+    A head's looks depend on (seed, head), a picture's camera also on the view, so that the same
+    options give the same pictures in any order. Odd heads are turned the other way. Lenses are
+    1.2 to 2.4 times the picture's side, the head fills half to three quarters of it, pitch and
+    roll scatter by 6 and 4 degrees; one head in ten wears glasses. The change must not touch
+    what is geometry (hair, clothes, glasses).
     """
     heads = open_foreign_heads(heads_file)
 
@@ -229,7 +247,9 @@ def head_renderer(
         look = random_look(rng, size=options.size, glasses=0.1, occluders=0.0)
         return subject, look, build_scene(subject, look)
 
-    def render(head: int, yaw_deg: float) -> Picture:
+    def portrait(
+        head: int, yaw_deg: float, change: Callable[[Look], Look] | None = None
+    ) -> Portrait:
         subject, look, scene = person(head)
         rng = np.random.default_rng((options.seed, head, round(10 * abs(yaw_deg))))
         focal = options.size * rng.uniform(1.2, 2.4)
@@ -246,13 +266,10 @@ def head_renderer(
             height=options.size,
             shift_px=(shift_x, shift_y),
         )
-        portrait = render_portrait(subject, look, view, scene=scene)
-        name = f"head{head:03d}_yaw{yaw_deg:g}"
-        if pictures is not None:
-            write_image(pictures / f"{name}.png", portrait.image)
-        return Picture(portrait.image, portrait.landmarks_2d.astype(np.float64), name)
+        changed = look if change is None else change(look)
+        return render_portrait(subject, changed, view, scene=scene)
 
-    return render
+    return portrait
 
 
 def _as_scans(scores: Sequence[HeadScore]) -> dict[str, ScanEvaluation]:
