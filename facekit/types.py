@@ -86,6 +86,57 @@ class Camera:
 
 
 @dataclass(frozen=True, eq=False)
+class Rig:
+    """Calibrated cameras of one capture, all in one world frame, millimetres.
+
+    Attributes:
+        cameras: by name, in the order of the file.
+        frame: what the world frame is, in words, e.g. "camera cam00" or "head".
+        rms_px: reprojection error of each camera that has one, pixels.
+        covariance: (14, 14) of each camera that has one, in the order of ``RIG_PARAMETERS``.
+    """
+
+    cameras: dict[str, Camera]
+    frame: str = "world"
+    rms_px: dict[str, float] = field(default_factory=dict)
+    covariance: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind, known in (("rms_px", self.rms_px), ("covariance", self.covariance)):
+            for name in known:
+                if name not in self.cameras:
+                    raise InputError(f"rig {kind}: there is no camera {name!r}")
+        for name, matrix in self.covariance.items():
+            size = len(RIG_PARAMETERS)
+            value = check_array(matrix, f"covariance of {name}", shape=(size, size))
+            self.covariance[name] = value.astype(np.float64)
+
+    def centres(self) -> np.ndarray:
+        """Return the cameras' positions in the world, (N, 3) mm, in the order of ``cameras``."""
+        return np.array([-c.rotation.T @ c.translation for c in self.cameras.values()])
+
+
+# What a camera's covariance is of: pixels; none; radians (a rotation vector applied on the left of
+# the camera's rotation) and the translation in mm.
+RIG_PARAMETERS = (
+    "fx",
+    "fy",
+    "cx",
+    "cy",
+    "k1",
+    "k2",
+    "p1",
+    "p2",
+    "rx",
+    "ry",
+    "rz",
+    "tx",
+    "ty",
+    "tz",
+)
+
+
+@dataclass(frozen=True, eq=False)
 class DetectedFace:
     """One face found in an image; all points in pixels of the full image.
 
