@@ -37,7 +37,6 @@ from facekit.evaluate.now import (
     score_scan,
 )
 from facekit.evaluate.now_alignment import procrustes
-from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces
 from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
@@ -48,6 +47,7 @@ from facekit.evaluate.scan_reports import (
     strictly,
     summary,
 )
+from facekit.export.heat import draw_heat_map
 from facekit.geometry.closest_point import build_tree, closest_points
 from facekit.io.atomic import write_text
 from facekit.metrics.distances import root_mean_square

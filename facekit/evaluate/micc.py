@@ -28,7 +28,6 @@ from facekit.evaluate.faces3d import (
 )
 from facekit.evaluate.interior import looked_through
 from facekit.evaluate.jobs import counter, run_pieces
-from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces
 from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
@@ -38,6 +37,7 @@ from facekit.evaluate.scan_reports import (
     scan_document,
     strictly,
 )
+from facekit.export.heat import draw_heat_map
 from facekit.io.points3d import read_vertex_mask
 from facekit.morphable.model import MorphableModel
 

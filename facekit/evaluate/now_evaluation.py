@@ -41,9 +41,9 @@ from facekit.evaluate.now_dataset import (
     prediction_file,
     read_scan,
 )
-from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces, model_of_faces
 from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem
+from facekit.export.heat import draw_heat_map
 from facekit.io.meshes import read_mesh
 from facekit.morphable.model import MorphableModel
 

@@ -19,7 +19,6 @@ from facekit.evaluate.faces3d import (
     list_predictions,
 )
 from facekit.evaluate.jobs import counter, run_pieces
-from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.realy import (
     REGIONS,
     SEVEN,
@@ -38,6 +37,7 @@ from facekit.evaluate.scan_reports import (
     scan_document,
     strictly,
 )
+from facekit.export.heat import draw_heat_map
 from facekit.io.points3d import read_vertex_mask
 from facekit.morphable.model import MorphableModel
 

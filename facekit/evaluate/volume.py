@@ -24,7 +24,6 @@ from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import FaceSurface, list_predictions, read_scan, surface_warnings
 from facekit.evaluate.jobs import counter, run_pieces
 from facekit.evaluate.micc import find_scans
-from facekit.evaluate.pictures import draw_heat_map
 from facekit.evaluate.scan_inputs import ScanInputs
 from facekit.evaluate.scan_reports import (
     Progress,
@@ -33,6 +32,7 @@ from facekit.evaluate.scan_reports import (
     scan_document,
     strictly,
 )
+from facekit.export.heat import draw_heat_map
 from facekit.geometry.alignment import SimilarityTransform, align_similarity
 
 _ALIGN = ("none", "rigid", "similarity")

@@ -6,7 +6,7 @@ from PIL import Image
 from scan_case import face
 
 from facekit.errors import InputError
-from facekit.evaluate.pictures import draw_curves, draw_heat_map, heat_colours
+from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
@@ -16,6 +16,7 @@ from facekit.evaluate.scan_reports import (
     summary,
     write_scan_report,
 )
+from facekit.export.heat import draw_heat_map, heat_colours
 
 ITEMS = [
     ScanItem("a", "x", 1.0, np.array([1.0, 1.0]), {"scale": 2.0}),
