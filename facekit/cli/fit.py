@@ -20,6 +20,26 @@ class Texture(StrEnum):
     FULL = "full"
 
 
+class Preset(StrEnum):
+    """How much is fitted, and by which solver; see ``fit.presets``."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    BEST = "best"
+    ADAM_3DMM = "adam-3dmm"
+    ADAM_DEEP3D = "adam-deep3d"
+
+
+class Renderer(StrEnum):
+    """What the published first-order fits draw through."""
+
+    BUILTIN = "builtin"
+    PLAIN = "plain"
+    TRITON = "triton"
+    PYTORCH3D = "pytorch3d"
+    NVDIFFRAST = "nvdiffrast"
+
+
 def fit(
     paths: opt.InputPaths,
     output: opt.OutputFolder = Path("out"),
@@ -80,6 +100,17 @@ def fit(
         bool,
         typer.Option("--photometric", help="Also fit the pixels' shading (experimental)."),
     ] = False,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            help="fast: landmarks alone; default: what fit does without this; best: the pixels "
+            "too; adam-3dmm, adam-deep3d: the published first-order fits, to compare with."
+        ),
+    ] = Preset.DEFAULT,
+    renderer: Annotated[
+        Renderer,
+        typer.Option(help="What the adam presets draw through."),
+    ] = Renderer.BUILTIN,
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     overwrite: opt.Overwrite = False,
@@ -95,10 +126,12 @@ def fit(
     Example: facekit fit photos -o out
     """
     from facekit.fit.batch import FitOptions, fit_photos
+    from facekit.fit.presets import choose_preset
     from facekit.texture.batch import full_texturing
 
     start = time.monotonic()
     pixels, film = _focal(focal)
+    chosen = choose_preset(preset.value, photometric=photometric, renderer=renderer.value)
     options = FitOptions(
         model=model,
         landmarks=landmarks.value,
@@ -115,7 +148,9 @@ def fit(
         texture_size=texture_size,
         posterior_samples=posterior_samples,
         seed=seed,
-        photometric=photometric,
+        photometric=chosen.photometric,
+        first_order=chosen.first_order,
+        renderer=renderer.value,
     )
     with out.progress("fit") as progress:
         result = fit_photos(

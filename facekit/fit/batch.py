@@ -36,29 +36,11 @@ WORKING_SIDE = 2048
 _TEXTURE_SIZE = 1024
 
 COLUMNS = (
-    "input",
-    "folder",
-    "face",
-    "quality",
-    "score",
-    "landmark_error_percent",
-    "yaw_deg",
-    "pitch_deg",
-    "roll_deg",
-    "distance_mm",
-    "distance_low_mm",
-    "distance_high_mm",
-    "focal_px",
-    "focal_35mm",
-    "focal_source",
-    "focal_note",
-    "scale_source",
-    "scale_std_percent",
-    "box_x",
-    "box_y",
-    "box_width",
-    "box_height",
-)
+    "input", "folder", "face", "quality", "score", "landmark_error_percent", "yaw_deg",
+    "pitch_deg", "roll_deg", "distance_mm", "distance_low_mm", "distance_high_mm", "focal_px",
+    "focal_35mm", "focal_source", "focal_note", "scale_source", "scale_std_percent", "box_x",
+    "box_y", "box_width", "box_height",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +67,7 @@ class FitOptions:
         seed: seed of those draws.
         landmark_fit: settings of the solver.
         photometric: also fit the pixels.
+        first_order: a published Adam schedule instead, or empty; renderer: that it draws through.
     """
 
     model: str = "builtin"
@@ -104,6 +87,8 @@ class FitOptions:
     seed: int = 0
     landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: bool = False
+    first_order: str = ""
+    renderer: str = "builtin"
 
     def __post_init__(self) -> None:
         given = [v for v in (self.focal_px, self.focal_35mm, self.fov_deg) if v]
@@ -159,7 +144,15 @@ class PhotoFitter:
             allow_download=options.allow_download,
             least_face=options.min_face or None,
         )
-        self.fitter = FaceFitter(self.model, options.landmark_fit, photometric=options.photometric)
+        self.fitter = FaceFitter(
+            self.model,
+            options.landmark_fit,
+            photometric=options.photometric,
+            first_order=options.first_order,
+            renderer=options.renderer,
+        )
+        if options.first_order:
+            self.fitter.adam.open()
         texturer = None if texturing is None else texturing.open(self.model, options.texture_size)
         self.writer = FaceWriter(
             self.model,

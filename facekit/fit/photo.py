@@ -32,6 +32,7 @@ from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, DetectedFace
 
 if TYPE_CHECKING:
+    from facekit.fit.first_order.fitter import FirstOrderFitter
     from facekit.fit.photometric import PhotometricFitter
 
 # Points of the face that the photometric fit compares.
@@ -75,6 +76,7 @@ class FaceFit(NamedTuple):
         quality: in [0, 1]; see ``FaceFitter``.
         landmark_error: rms distance of the model's to the labelled landmarks (jaw excluded)
             over the distance of the outer eye corners in 3D, projected.
+        albedo: (A,) standard deviations, or None where skin colour was not fitted.
     """
 
     face: DetectedFace
@@ -90,6 +92,7 @@ class FaceFit(NamedTuple):
     distance: Distance
     quality: float
     landmark_error: float
+    albedo: np.ndarray | None = None
 
 
 @dataclass
@@ -105,12 +108,16 @@ class FaceFitter:
         config: settings of the landmark fit; the focal length's freedom comes from the photograph.
         focal_px: known focal length in pixels of every photograph, or None.
         photometric: also fit the pixels, starting from the landmarks; see ``fit.photometric``.
+        first_order: a published schedule of ``first_order.config.SCHEDULES`` instead, or empty.
+        renderer: that it draws through; one of ``first_order.config.RENDERERS``.
     """
 
     model: MorphableModel
     config: LandmarkFitConfig
     focal_px: float | None = None
     photometric: bool = False
+    first_order: str = ""
+    renderer: str = "builtin"
 
     @cached_property
     def basis(self) -> LandmarkBasis:
@@ -126,6 +133,15 @@ class FaceFitter:
 
         patch = build_patch(self.model, count=_SAMPLES)
         return PhotometricFitter(self.model, self.basis, patch, self.config)
+
+    @cached_property
+    def adam(self) -> FirstOrderFitter:
+        """What runs the published schedule; imports torch."""
+        from facekit.fit.first_order.fitter import open_first_order
+
+        return open_first_order(
+            self.model, self.basis, self.first_order, self.renderer, self.config
+        )
 
     def fit(
         self, image: np.ndarray, face: DetectedFace, *, setting: Setting | None = None
@@ -161,19 +177,26 @@ class FaceFitter:
                 [0, 0, 1.0],
             ]
         )
-        fit = fit_landmarks(
-            self.basis,
-            self.model,
-            face.ibug68,
-            intrinsics=intrinsics,
-            confidence=face.confidence,
-            config=replace(self.config, log_focal_std=focal.log_std),
-        )
-        intrinsics[[0, 1], [0, 1]] = fit.focal
-        if self.photometric:
-            pixels = self.pixels.fit(image, face, fit, intrinsics).fit
-            fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
-        fit, cues = self._measured(fit, face, known, intrinsics)
+        albedo: np.ndarray | None = None
+        cues: list[ScaleCue] = []
+        if self.first_order:
+            # The published fits know no focal length but the given one, and no measured lengths.
+            found = self.adam.fit(image, face, intrinsics)
+            fit, albedo = found.fit, found.albedo
+        else:
+            fit = fit_landmarks(
+                self.basis,
+                self.model,
+                face.ibug68,
+                intrinsics=intrinsics,
+                confidence=face.confidence,
+                config=replace(self.config, log_focal_std=focal.log_std),
+            )
+            intrinsics[[0, 1], [0, 1]] = fit.focal
+            if self.photometric:
+                pixels = self.pixels.fit(image, face, fit, intrinsics).fit
+                fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
+            fit, cues = self._measured(fit, face, known, intrinsics)
         intrinsics[[0, 1], [0, 1]] = fit.focal
         camera = Camera(intrinsics, fit.rotation, fit.translation, width, height)
         vertices = self.model.shape(fit.identity, fit.expression)
@@ -193,6 +216,7 @@ class FaceFitter:
             face_distance(fit, self.basis, focal),
             float(np.clip(face.score, 0, 1) * np.exp(-0.5 * (error / 0.06) ** 2)),
             error,
+            albedo,
         )
 
     def _measured(
@@ -250,7 +274,11 @@ class FaceFitter:
         return {
             "identity": result.fit.identity,
             "expression": result.fit.expression,
-            "albedo": np.zeros(self.model.num_albedo, np.float32),
+            "albedo": (
+                np.zeros(self.model.num_albedo, np.float32)
+                if result.albedo is None
+                else result.albedo
+            ),
             "rotation": result.fit.rotation,
             "translation_mm": result.fit.translation,
             "intrinsics": result.camera.intrinsics,

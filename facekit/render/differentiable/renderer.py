@@ -168,7 +168,7 @@ def open_renderer(name: str = "auto") -> Renderer:
         if not _has("triton"):
             raise MissingDependencyError(
                 "renderer triton needs Triton, which comes with PyTorch's CUDA builds: "
-                "pip install triton; on a CPU use --renderer numba"
+                "pip install triton; on a CPU use --renderer builtin"
             )
         module = import_module("facekit.render.differentiable.triton_ops")
         return StagedRenderer(

@@ -29,7 +29,7 @@ class NvdiffrastRenderer:
         if not torch.cuda.is_available():
             raise MissingDependencyError(
                 "renderer nvdiffrast needs a CUDA device and a CUDA build of PyTorch; "
-                "use --renderer numba"
+                "use --renderer builtin"
             )
         import nvdiffrast.torch as ops
 

@@ -1,0 +1,1 @@
+"""The published first-order fits: Adam through the differentiable renderer (torch)."""
