@@ -191,11 +191,10 @@ def apply_cue(
             f"got {cue}"
         )
     predicted, gradient = _predict(fit, basis, cue.kind)
-    # Expression weights have bounds, and none of them says how large a head is.
+    # Expression weights have bounds, and none of them says how large a head is: they are held.
     K, C = basis.num_identity, basis.modes.shape[2]
-    through = fit.covariance @ gradient
+    through = _given(fit.covariance, slice(K, C)) @ gradient
     gain = through / (gradient @ through + cue.log_std**2)
-    gain[K:C] = 0
     step = gain * (np.log(cue.value) - predicted)
     zoom = float(step[C + 6]) if len(step) > C + 6 else 0.0
     change = np.eye(len(gain)) - np.outer(gain, gradient)
@@ -208,7 +207,12 @@ def apply_cue(
         focal=fit.focal * float(np.exp(zoom)),
         covariance=0.5 * (covariance + covariance.T),
     )
-    shift = _projected(moved, basis, intrinsics) - _projected(fit, basis, intrinsics)
+    before = _projected(fit, basis, intrinsics)
+    # A long step is no straight one: the face stays where it lies in the picture.
+    aside = (_projected(moved, basis, intrinsics) - before)[17:].mean(axis=0)
+    aside = np.append(aside * moved.translation[2] / moved.focal, 0.0)
+    moved = moved._replace(translation=moved.translation - aside)
+    shift = _projected(moved, basis, intrinsics) - before
     return moved._replace(residuals_px=fit.residuals_px + shift)
 
 
@@ -294,7 +298,7 @@ def scale_source(focal: FocalPrior, cues: list[ScaleCue]) -> str:
 
 
 def with_focal_variance(fit: LandmarkFit, other: LandmarkFit, size: int) -> LandmarkFit:
-    """Give a fit under a fixed focal length the variance that an earlier fit found for it.
+    """Give a fit under a fixed focal length the uncertainty of it that an earlier fit found.
 
     Args:
         fit: posterior over ``size`` variables.
@@ -303,10 +307,23 @@ def with_focal_variance(fit: LandmarkFit, other: LandmarkFit, size: int) -> Land
     """
     if len(other.covariance) == size:
         return fit
-    covariance = np.zeros((size + 1, size + 1))
-    covariance[:size, :size] = fit.covariance
-    covariance[size, size] = other.covariance[size, size]
+    variance = float(other.covariance[size, size])
+    # What moves with the focal length so that the landmarks stay: above all the distance.
+    along = other.covariance[:size, size] / variance
+    covariance = np.empty((size + 1, size + 1))
+    covariance[:size, :size] = fit.covariance + variance * np.outer(along, along)
+    covariance[:size, size] = covariance[size, :size] = variance * along
+    covariance[size, size] = variance
     return fit._replace(covariance=covariance)
+
+
+def _given(covariance: np.ndarray, known: slice) -> np.ndarray:
+    """Return a covariance given that some variables are known, 0 in their rows and columns."""
+    across = covariance[:, known]
+    left = covariance - across @ np.linalg.solve(covariance[known, known], across.T)
+    left[known] = 0
+    left[:, known] = 0
+    return left
 
 
 def _predict(fit: LandmarkFit, basis: LandmarkBasis, kind: str) -> tuple[float, np.ndarray]:

@@ -151,6 +151,27 @@ def test_a_sharp_distance_under_a_known_focal_length_gives_the_size():
     np.testing.assert_allclose(after.expression, fit.expression)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_turned_face_stays_where_its_landmarks_are(again):
+    points, _ = observe(800.0, yaw=45.0)
+    prior = focal_prior(points, 1000, 1000)
+    K3 = np.array([[prior.focal_px, 0, 499.5], [0, prior.focal_px, 499.5], [0, 0, 1]])
+    fit = fit_landmarks(
+        BASIS, MODEL, points, intrinsics=K3, config=replace(CONFIG, log_focal_std=prior.log_std)
+    )
+    if again:
+        # As after a fit of the pixels, which holds the focal length.
+        K3[[0, 1], [0, 1]] = fit.focal
+        held = fit_landmarks(BASIS, MODEL, points, intrinsics=K3, config=CONFIG)
+        fit = with_focal_variance(held, fit, C + 6)
+    rows = BASIS.points(np.concatenate([fit.identity, fit.expression]))[36:48].mean(axis=0)
+    depth = (fit.rotation @ rows + fit.translation)[2]
+    after = apply_cue(fit, BASIS, K3, ScaleCue("iris", 0.92 * IRIS_MM * fit.focal / depth, 0.06))
+    eye = np.linalg.norm(points[45] - points[36])
+    moved = np.linalg.norm(after.residuals_px - fit.residuals_px, axis=1)
+    assert moved[17:].max() < 0.02 * eye
+
+
 def test_a_vague_cue_changes_nothing():
     fit, K3 = fit_at(400.0)
     after = apply_cue(fit, BASIS, K3, ScaleCue("iris", 20.0, 1e3))
