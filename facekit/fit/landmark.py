@@ -28,6 +28,7 @@ from facekit.fit.landmark_problem import (
     LandmarkFitConfig,
     LandmarkProblem,
 )
+from facekit.fit.prior import FacePrior, check_prior
 from facekit.morphable.model import MorphableModel
 
 __all__ = ["FaceState", "LandmarkFit", "LandmarkFitConfig", "LandmarkProblem", "fit_landmarks"]
@@ -47,6 +48,7 @@ def fit_landmarks(
     intrinsics: np.ndarray,
     confidence: np.ndarray | None = None,
     config: LandmarkFitConfig | None = None,
+    prior: FacePrior | None = None,
 ) -> LandmarkFit:
     """Fit a model to 68 image points.
 
@@ -58,16 +60,23 @@ def fit_landmarks(
             centre.
         confidence: (68,) in [0, 1]; a point's variance is divided by it. 0 leaves a point out.
         config: settings.
+        prior: what is believed of the coefficients; None takes the model's own.
 
     Raises:
-        InputError: wrong shapes or non-finite points.
+        InputError: wrong shapes or non-finite values.
         ItemError: the points are degenerate (all equal or on a line) or the solver diverges.
     """
     config = config or LandmarkFitConfig()
     observed = check_array(points, "landmarks", shape=(68, 2)).astype(np.float64)
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
     problem = LandmarkProblem(
-        basis, model, observed, trust, np.asarray(intrinsics, np.float64), config
+        basis,
+        model,
+        observed,
+        trust,
+        np.asarray(intrinsics, np.float64),
+        config,
+        None if prior is None else check_prior(prior, model),
     )
     state, total = problem.initial_pose(), 0
     if config.log_focal_std > 0:

@@ -15,6 +15,7 @@ from scipy.linalg import solve_triangular
 
 from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.prior import FacePrior, model_prior
 from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix, skew
 from facekit.morphable.model import MorphableModel
 
@@ -117,6 +118,7 @@ class LandmarkProblem:
         trust: np.ndarray,
         intrinsics: np.ndarray,
         config: LandmarkFitConfig,
+        prior: FacePrior | None = None,
     ) -> None:
         self.basis, self.observed, self.trust, self.config = basis, observed, trust, config
         self.focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
@@ -129,10 +131,7 @@ class LandmarkProblem:
         alike = np.exp(-0.5 * (offsets**2).sum(2) / length**2)
         self.discrepancy = config.discrepancy_mm**2 * np.kron(alike, np.eye(2))
         self.num_free = K + E + 6 + (config.log_focal_std > 0)
-        self.prior_mean = np.concatenate([np.zeros(K), model.expression_mean])
-        self.prior_precision = np.concatenate(
-            [np.full(K, config.identity_scale**-2.0), model.expression_std.astype(float) ** -2.0]
-        )
+        self.prior = prior or model_prior(model, identity_scale=config.identity_scale)
         infinite = np.full(K, np.inf)
         self.lower = np.concatenate([-infinite, model.expression_bounds[:, 0]])
         self.upper = np.concatenate([infinite, model.expression_bounds[:, 1]])
@@ -143,7 +142,7 @@ class LandmarkProblem:
         Args:
             log_focal: logarithm of the focal length to begin with over the prior's.
         """
-        coefficients = np.clip(self.prior_mean, self.lower, self.upper)
+        coefficients = np.clip(self.prior.mean, self.lower, self.upper)
         model_points = self.basis.points(coefficients)[:68]
         weights = np.where(np.arange(68) < 17, 0.2, 1.0) * self.trust
         total = weights.sum()
@@ -230,8 +229,8 @@ class LandmarkProblem:
         """The negative log posterior (without constants) of a state."""
         _, projected = self.project(state, rows)
         residual = whiten(noise, (projected - self.observed).ravel())
-        offset = state.coefficients - self.prior_mean
-        total = float(residual @ residual + (self.prior_precision * offset**2).sum())
+        offset = state.coefficients - self.prior.mean
+        total = float(residual @ residual + offset @ self.prior.precision @ offset)
         if self.config.log_focal_std > 0:
             total += (state.log_focal / self.config.log_focal_std) ** 2
         return total
@@ -257,9 +256,8 @@ class LandmarkProblem:
         white = whiten(noise, J.reshape(136, -1))
         hessian = white[:, :-1].T @ white[:, :-1]
         gradient = white[:, :-1].T @ white[:, -1]
-        diagonal = np.arange(C)
-        hessian[diagonal, diagonal] += self.prior_precision
-        gradient[:C] += self.prior_precision * (state.coefficients - self.prior_mean)
+        hessian[:C, :C] += self.prior.precision
+        gradient[:C] += self.prior.precision @ (state.coefficients - self.prior.mean)
         if self.num_free > C + 6:
             hessian[-1, -1] += self.config.log_focal_std**-2.0
             gradient[-1] += self.config.log_focal_std**-2.0 * state.log_focal

@@ -28,6 +28,7 @@ from facekit.fit.photometric_problem import (
     build_surface,
 )
 from facekit.fit.pixels import ImageLevel, channel_weights, face_light, make_level
+from facekit.fit.prior import FacePrior, check_prior
 from facekit.fit.shading import harmonics
 from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, DetectedFace
@@ -77,7 +78,13 @@ class PhotometricFitter:
         return build_surface(self.model, self.patch, self.config)
 
     def fit(
-        self, image: np.ndarray, face: DetectedFace, start: LandmarkFit, intrinsics: np.ndarray
+        self,
+        image: np.ndarray,
+        face: DetectedFace,
+        start: LandmarkFit,
+        intrinsics: np.ndarray,
+        *,
+        prior: FacePrior | None = None,
     ) -> PhotometricFit:
         """Fit one face.
 
@@ -86,6 +93,7 @@ class PhotometricFitter:
             face: the detection ``start`` was fitted to.
             start: landmark fit.
             intrinsics: (3, 3) of the photograph, with the fitted focal length.
+            prior: what is believed of the coefficients; None takes the model's own.
 
         Raises:
             ItemError: too little of the face is seen, or the solver diverges.
@@ -98,6 +106,7 @@ class PhotometricFitter:
             trust.astype(np.float64),
             intrinsics,
             replace(self.landmark_config, log_focal_std=0.0),
+            None if prior is None else check_prior(prior, self.model),
         )
         marks.weights = start.weights
         problem = PhotometricProblem(marks, self.surface, self.model, self.config)
@@ -153,8 +162,8 @@ class PhotometricFitter:
         covariance = np.linalg.inv(hessian)
         covariance = 0.5 * (covariance + covariance.T)
         n = problem.num_face
-        log_prior = np.log(self.landmark_config.identity_scale) * len(fit.identity)
-        log_prior += float(np.log(self.model.expression_std).sum() + np.log(prior).sum())
+        believed = np.linalg.slogdet(problem.landmarks.prior.precision)[1]
+        log_prior = float(np.log(prior).sum() - 0.5 * believed)
         log_noise = float(np.log(np.diag(seen.factor)).sum() + np.log(np.diag(seen.marks)).sum())
         evidence = -0.5 * energy - log_noise - log_prior
         evidence += 0.5 * float(np.linalg.slogdet(covariance)[1])
