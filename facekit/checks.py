@@ -64,8 +64,7 @@ def _kind_matches(array: np.ndarray, dtype: str) -> bool:
 
 
 def _check_shape(array: np.ndarray, name: str, shape: list[int | str | None]) -> None:
-    wanted = "(" + ", ".join("*" if s is None else str(s) for s in shape) + ")"
-    actual = array.shape
+    named, actual = shape, array.shape
     if shape and shape[0] == "...":
         shape = shape[1:]
         actual = actual[len(actual) - len(shape) :] if len(actual) >= len(shape) else ()
@@ -77,4 +76,5 @@ def _check_shape(array: np.ndarray, name: str, shape: list[int | str | None]) ->
         elif isinstance(want, str):
             matches = matches and names.setdefault(want, size) == size
     if not matches:
+        wanted = "(" + ", ".join("*" if s is None else str(s) for s in named) + ")"
         raise InputError(f"{name}: expected shape {wanted}, got {array.shape}")

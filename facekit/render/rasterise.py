@@ -124,22 +124,13 @@ def rasterise(
     Source: J. Pineda, A parallel algorithm for polygon rasterization, 1988 (edge functions);
     perspective-correct weights: w_i / z_i over their sum.
     """
-    projected = np.ascontiguousarray(
-        check_array(points, "points", shape=("V", 3), finite=False), dtype=np.float64
-    )
-    triangles = check_faces(faces, len(projected))
-    if width < 1 or height < 1:
-        raise InputError(f"rasterise: expected a picture of at least 1x1, got {width}x{height}")
     space = Workspace() if workspace is None else workspace
-    fixed = space.get("fixed", (len(projected),), np.int64)
-    inverse = space.get("inverse", (len(projected),), np.float64)
+    projected, triangles, fixed, inverse, drawn = _prepared(
+        points, faces, width, height, near, space
+    )
     buffer = space.get("buffer", (height, width), np.uint64)
     triangle = space.get("triangle", (height, width), np.int32)
     barycentric = space.get("barycentric", (height, width, 3), np.float32)
-    drawn = triangles
-    if not _prepare(projected, float(near), fixed, inverse):
-        # A face that is left out keeps its number and has no area.
-        drawn = np.where((inverse[triangles] > 0).all(axis=1)[:, None], triangles, np.int32(0))
 
     def rows(start: int, stop: int) -> None:
         _draw(fixed, inverse, drawn, cull, buffer, start, stop)
@@ -147,6 +138,45 @@ def rasterise(
 
     run_ranges(rows, height, min_chunk=_MIN_ROWS)
     return Fragments(triangle, barycentric)
+
+
+def depth_map(
+    points: np.ndarray, faces: np.ndarray, width: int, height: int, *, cull: bool = True
+) -> np.ndarray:
+    """Return the nearest face's depth at each pixel's centre, (H, W) float32, infinite for none.
+
+    Arguments and errors are those of ``rasterise``, of which this is the first half.
+    """
+    space = Workspace()
+    _, _, fixed, inverse, drawn = _prepared(points, faces, width, height, 1e-3, space)
+    buffer = space.get("buffer", (height, width), np.uint64)
+    depth = space.get("depth", (height, width), np.float32)
+
+    def rows(start: int, stop: int) -> None:
+        _draw(fixed, inverse, drawn, cull, buffer, start, stop)
+        _depths(buffer, depth, start, stop)
+
+    run_ranges(rows, height, min_chunk=_MIN_ROWS)
+    return depth
+
+
+def _prepared(
+    points: np.ndarray, faces: np.ndarray, width: int, height: int, near: float, space: Workspace
+) -> tuple[np.ndarray, ...]:
+    """Return points and faces checked, rounded points, inverse depths, and faces that are drawn."""
+    projected = np.ascontiguousarray(
+        check_array(points, "points", shape=("V", 3), finite=False), dtype=np.float64
+    )
+    triangles = check_faces(faces, len(projected))
+    if width < 1 or height < 1:
+        raise InputError(f"rasterise: expected a picture of at least 1x1, got {width}x{height}")
+    fixed = space.get("fixed", (len(projected),), np.int64)
+    inverse = space.get("inverse", (len(projected),), np.float64)
+    if _prepare(projected, float(near), fixed, inverse):
+        return projected, triangles, fixed, inverse, triangles
+    # A face that is left out keeps its number and has no area.
+    kept = (inverse[triangles] > 0).all(axis=1)[:, None]
+    return projected, triangles, fixed, inverse, np.where(kept, triangles, np.int32(0))
 
 
 @numba.njit(
@@ -346,3 +376,23 @@ def _resolve(points, faces, buffer, triangle, barycentric, start, stop):
                 barycentric[y, x, 0] = 1
                 barycentric[y, x, 1] = 0
                 barycentric[y, x, 2] = 0
+
+
+@numba.njit(
+    types.void(
+        types.Array(types.uint64, 2, "C", readonly=True),
+        types.float32[:, ::1],
+        types.int64,
+        types.int64,
+    ),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _depths(buffer, depth, start, stop):
+    """Turn rows [start, stop) of the z-buffer into depths."""
+    for y in range(start, stop):
+        for x in range(buffer.shape[1]):
+            bits = np.uint32(buffer[y, x] >> np.uint64(32))
+            inverse = bits.view(np.float32)
+            depth[y, x] = np.float32(1) / inverse if bits else np.float32(np.inf)

@@ -61,8 +61,9 @@ def _room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         left, top = rng.uniform(-0.2, 1, 2)
         size = rng.uniform(0.03, 0.5, 2)
         box = (x > left) & (x < left + size[0]) & (y > top) & (y < top + size[1])
-        shade = 1 + 0.3 * _noise(rng, x, y, 0.2, 2)
-        picture[box] = (_colour(rng, 0.7) * shade[..., None])[box]
+        # Rows of one pixel each: the noise of the box alone.
+        shade = 1 + 0.3 * _noise(rng, x[box][None], y[box][None], 0.2, 2)[0]
+        picture[box] = _colour(rng, 0.7) * shade[:, None]
     for _ in range(int(rng.integers(0, 5))):
         centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.01, 0.06)
         lamp = np.hypot(x - centre[0], y - centre[1]) < radius

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from facekit.simulate.curves import smoothstep
+from facekit.simulate.curves import percentiles, smoothstep
 from facekit.simulate.noise import solid_noise
 from facekit.simulate.pieces import Piece, grid_faces, merge, tube
 from facekit.simulate.subject import CLOTH, FRAME, LENS
@@ -82,15 +83,14 @@ def random_glasses(rng: np.random.Generator, *, probability: float) -> GlassesSt
     )
 
 
-def torso(places: np.ndarray, style: ClothStyle, *, chin: float) -> Piece:
+def torso(neck: Neck, style: ClothStyle) -> Piece:
     """Put shoulders under the neck; standard millimetres.
 
     Args:
-        places: (V, 3) of the head, to find its neck.
+        neck: of ``find_neck``.
         style: whose clothes.
-        chin: height y of the chin.
     """
-    centre, rings = _neck_rings(places, chin)
+    centre, rings = _neck_rings(neck)
     rings[-4:, 0] = np.maximum(rings[-4:, 0], rings[-5, 0]) * style.width
     fine = np.linspace(0, len(rings) - 1, 48)
     profile = np.stack([np.interp(fine, np.arange(len(rings)), c) for c in rings.T], axis=1)
@@ -123,38 +123,42 @@ def torso(places: np.ndarray, style: ClothStyle, *, chin: float) -> Piece:
     )
 
 
-def collar_height(places: np.ndarray, chin: float) -> float:
-    """Return the height y where clothes begin, by where a neck below ``chin`` is narrow."""
-    return _neck(places, chin)[0]
+class Neck(NamedTuple):
+    """A neck low down, where it is narrow and clothes begin: its height y, and its size there."""
+
+    height: float
+    half_width: float
+    half_depth: float
+    middle_z: float
 
 
-def _neck(places: np.ndarray, chin: float) -> tuple[float, float, float, float]:
-    """Return (height, half width, half depth, middle z) low on the neck, where it is narrow."""
+def find_neck(places: np.ndarray, chin: float) -> Neck:
+    """Return the neck of a head with vertices at ``places`` (V, 3) and its chin at this height."""
     low = float(places[:, 1].min())
     sizes = []
     for level in np.linspace(max(low + 6, chin - 60), max(low + 12, chin - 8), 12):
         band = places[np.abs(places[:, 1] - level) < 6]
         if len(band) < 8:
             continue
-        front, back = np.percentile(band[:, 2], [97, 3])
-        wide = np.percentile(np.abs(band[:, 0]), 96)
+        front, back = percentiles(band[:, 2], [97, 3])
+        wide = percentiles(np.abs(band[:, 0]), [96])[0]
         sizes.append((level, wide, (front - back) / 2, (front + back) / 2))
     if not sizes:
-        return low, 50.0, 50.0, float(np.median(places[:, 2]))
+        return Neck(low, 50.0, 50.0, float(np.median(places[:, 2])))
     # Where a neck is cut off aslant the lowest levels hold a part of it only.
     usual = np.median(np.array(sizes), axis=0)
     whole = [s for s in sizes if s[1] > 0.92 * usual[1] and s[2] > 0.85 * usual[2]]
     narrow = 1.1 * min(s[1] for s in whole)
     height, wide, deep, middle = next(s for s in whole if s[1] <= narrow)
-    return float(height), float(wide), float(deep), float(middle)
+    return Neck(float(height), float(wide), float(deep), float(middle))
 
 
-def _neck_rings(places: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray]:
+def _neck_rings(neck: Neck) -> tuple[np.ndarray, np.ndarray]:
     """Return where the collar is (3,), and half width, half depth, height, shift of each ring.
 
     The rings begin within the neck and widen to the shoulders; heights count from the collar.
     """
-    collar, wide, deep, middle = _neck(places, chin)
+    collar, wide, deep, middle = neck
     rings = [
         [wide * 0.5, deep * 0.5, 60, 6],
         [wide * 0.86, deep * 0.84, 22, 2],

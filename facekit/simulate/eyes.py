@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facekit.simulate.curves import curve_distance, smooth_curve, smoothstep
+from facekit.simulate.curves import curve_distance, percentiles, smooth_curve, smoothstep
 from facekit.simulate.noise import solid_noise
 from facekit.simulate.skin import iris_colours
 
@@ -70,7 +70,7 @@ def paint_eyeballs(
         if not mine.any():
             continue
         here = points[mine]
-        front = np.percentile(here[:, 2], 99.5)
+        front = percentiles(here[:, 2], [99.5])[0]
         middle = landmarks[rows].mean(0)
         toward = np.array([style.gaze[0] * 12, style.gaze[1] * 12])
         offset = here[:, :2] - (middle[:2] + toward).astype(np.float32)

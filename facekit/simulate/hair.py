@@ -7,6 +7,7 @@ z = 30, ears near z = -75.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import ndimage
@@ -51,9 +52,10 @@ class HairStyle:
     cover: float
 
 
-def random_hair_colour(rng: np.random.Generator, *, dark: float) -> np.ndarray:
-    """Draw linear RGB (3,); ``dark`` in [0, 1] is the probability of black or dark brown."""
-    palette = srgb_to_linear(
+@cache
+def _palette() -> np.ndarray:
+    """Return typical hair colours (8, 3), linear RGB, black to white."""
+    return srgb_to_linear(
         np.array(
             [
                 [22, 18, 17],
@@ -68,6 +70,11 @@ def random_hair_colour(rng: np.random.Generator, *, dark: float) -> np.ndarray:
         )
         / 255.0
     )
+
+
+def random_hair_colour(rng: np.random.Generator, *, dark: float) -> np.ndarray:
+    """Draw linear RGB (3,); ``dark`` in [0, 1] is the probability of black or dark brown."""
+    palette = _palette()
     light = np.array([0, 0, 0.28, 0.2, 0.16, 0.1, 0.16, 0.1])
     weights = dark * np.array([0.6, 0.32, 0, 0, 0, 0, 0.05, 0.03]) + (1 - dark) * light
     chosen = palette[rng.choice(len(palette), p=weights / weights.sum())]

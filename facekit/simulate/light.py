@@ -9,14 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facekit.render.rasterise import rasterise
-from facekit.render.shade import ambient_sh, directional_light_sh, sh_shading
+from facekit.render.rasterise import depth_map
+from facekit.render.shade import ambient_sh, directional_light_sh
+from facekit.simulate.parallel_view import (
+    parallel_points,
+    share_before,
+    vertex_box,
+    view_axes,
+)
 
 # So far away that a view is as good as parallel, mm.
 _FAR = 1e5
 _SHADOW_SIDE = 320
+# Places of the penumbra that a shadow looks at.
+_TAPS = 9
 # Blood lets red light travel farthest under the skin, which softens red shading most.
-_WRAP = np.array([0.22, 0.1, 0.06], np.float32)
+SKIN_WRAP = np.array([0.22, 0.1, 0.06], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,30 +87,6 @@ def direction(around: float, up: float) -> np.ndarray:
     return np.array([np.sin(around) * np.cos(up), -np.sin(up), -np.cos(around) * np.cos(up)])
 
 
-def diffuse(
-    normals: np.ndarray, light: Lighting, *, open_to: np.ndarray, lit: np.ndarray, skin: np.ndarray
-) -> np.ndarray:
-    """Return the light that surfaces receive, (N, 3) float32; times albedo it is their colour.
-
-    Args:
-        normals: (N, 3) unit, camera frame.
-        light: the light.
-        open_to: (N,) in [0, 1], share of the surroundings that is not hidden (ambient occlusion).
-        lit: (N,) in [0, 1], 0 in the key light's shadow.
-        skin: (N,) bool: light wraps softly about the form.
-    """
-    received = np.maximum(sh_shading(normals, light.ambient), 0) * open_to[:, None]
-    for toward, colour, seen in (
-        (light.key, light.key_colour, lit),
-        (light.fill, light.fill_colour, open_to),
-    ):
-        cosine = (normals @ toward.astype(np.float32))[:, None]
-        wrap = skin[:, None] * _WRAP
-        shade = np.maximum((cosine + wrap) / (1 + wrap), 0)
-        received = received + shade * seen[:, None] * colour.astype(np.float32)
-    return received.astype(np.float32)
-
-
 class ShadowMap:
     """What a distant light sees of a mesh.
 
@@ -122,21 +106,17 @@ class ShadowMap:
         side: int = _SHADOW_SIDE,
         bounds: np.ndarray | None = None,
     ) -> None:
-        helper = np.array([0.0, 0, 1]) if abs(toward[2]) < 0.9 else np.array([1.0, 0, 0])
-        right = np.cross(helper, toward)
-        right /= np.linalg.norm(right)
-        self._axes = np.stack([right, np.cross(toward, right), -np.asarray(toward)])
-        box = np.stack([vertices.min(0), vertices.max(0)]) if bounds is None else bounds
-        corners = np.array([[box[i, 0], box[j, 1], box[k, 2]] for i, j, k in np.ndindex(2, 2, 2)])
-        seen = corners @ self._axes.T
-        low, high = seen.min(0), seen.max(0)
+        self._axes = view_axes(toward)
+        box = np.asarray(vertex_box(vertices) if bounds is None else bounds, np.float64)
+        # Each axis of the view reaches farthest in the corner that its signs choose.
+        rising = self._axes > 0
+        low = (self._axes * np.where(rising, box[0], box[1])).sum(1)
+        high = (self._axes * np.where(rising, box[1], box[0])).sum(1)
         self._scale = (side - 1) / max(float((high - low)[:2].max()), 1e-6)
         self._shift = low
         width, height = np.ceil((high - low)[:2] * self._scale).astype(int) + 1
-        points = self._to_map(vertices)
-        fragments = rasterise(points, faces, int(width), int(height), cull=False)
-        depth = fragments.depth(points, faces)
-        self.depth = np.where(fragments.covered, depth, np.float32(np.inf)).astype(np.float32)
+        points = parallel_points(vertices, self._axes, low, self._scale, far=_FAR)
+        self.depth = depth_map(points, faces, int(width), int(height), cull=False)
 
     def lit(
         self, positions: np.ndarray, normals: np.ndarray, *, softness_mm: float, seed: int = 0
@@ -146,27 +126,31 @@ class ShadowMap:
         Compares depths at nine places of a disc of radius ``softness_mm`` (percentage-closer
         filtering); positions are moved 2 mm out along their normals first.
         """
-        points = self._to_map(positions + 2.0 * normals)
         turn = np.random.default_rng(seed).uniform(0, 6.28)
-        height, width = self.depth.shape
-        total = np.zeros(len(points), np.float32)
-        taps = 9
-        for tap in range(taps):
-            # Vogel's spiral fills a disc evenly.
-            radius = self._scale * max(softness_mm, 0.7 / self._scale) * np.sqrt((tap + 0.5) / taps)
-            angle = turn + tap * 2.399963
-            x = np.rint(points[:, 0] + radius * np.cos(angle)).astype(np.int32)
-            y = np.rint(points[:, 1] + radius * np.sin(angle)).astype(np.int32)
-            inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-            depth = self.depth[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)]
-            total += ~inside | (points[:, 2] < depth + 1.5 + 0.5 * softness_mm)
-        return total / taps
+        tap = np.arange(_TAPS)
+        # Vogel's spiral fills a disc evenly.
+        radius = self._scale * max(softness_mm, 0.7 / self._scale) * np.sqrt((tap + 0.5) / _TAPS)
+        angle = turn + tap * 2.399963
+        offsets = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        points = parallel_points(
+            positions, self._axes, self._shift, self._scale, far=_FAR, normals=normals, lift=2.0
+        )
+        return share_before(self.depth, points, offsets, slack=1.5 + 0.5 * softness_mm)
 
-    def _to_map(self, positions: np.ndarray) -> np.ndarray:
-        seen = positions @ self._axes.T - self._shift
-        seen[:, :2] *= self._scale
-        seen[:, 2] += _FAR
-        return seen
+    def reaches(
+        self, vertices: np.ndarray, normals: np.ndarray, *, lift: float, slack: float
+    ) -> np.ndarray:
+        """Return which vertices (V, 3) the light reaches, (V,) float32 0 or 1.
+
+        Looks once, at the map's nearest pixel, from ``lift`` mm out along the normals, and
+        forgives ``slack`` mm.
+        """
+        points = parallel_points(
+            vertices, self._axes, self._shift, self._scale, far=_FAR, normals=normals, lift=lift
+        )
+        np.clip(points[:, 0], 0, self.depth.shape[1] - 1, out=points[:, 0])
+        np.clip(points[:, 1], 0, self.depth.shape[0] - 1, out=points[:, 1])
+        return share_before(self.depth, points, np.zeros((1, 2)), slack=slack)
 
 
 def ambient_occlusion(
@@ -182,15 +166,12 @@ def ambient_occlusion(
     turn = np.pi * (1 + 5**0.5) * number
     flat = np.sqrt(1 - up**2)
     around = np.stack([flat * np.cos(turn), up, flat * np.sin(turn)], axis=1)
-    lifted = vertices + 1.5 * normals
     seen = np.zeros(len(vertices), np.float32)
     whole = np.full(len(vertices), 1e-3, np.float32)
+    bounds = vertex_box(vertices)
     for toward in around:
         cosine = np.maximum(normals @ toward.astype(np.float32), 0)
-        view = ShadowMap(vertices, faces, toward, side=112)
-        points = view._to_map(lifted)
-        x = np.clip(np.rint(points[:, 0]).astype(np.int32), 0, view.depth.shape[1] - 1)
-        y = np.clip(np.rint(points[:, 1]).astype(np.int32), 0, view.depth.shape[0] - 1)
-        seen += cosine * (points[:, 2] < view.depth[y, x] + 3.5)
+        view = ShadowMap(vertices, faces, toward, side=112, bounds=bounds)
+        seen += cosine * view.reaches(vertices, normals, lift=1.5, slack=3.5)
         whole += cosine
     return (seen / whole) ** 0.8

@@ -2,86 +2,102 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 
-from facekit.geometry.mesh import vertex_normals
-from facekit.render.interpolate import interpolate_at, unit
+from facekit.render.interpolate import unit
 from facekit.render.rasterise import Fragments
-from facekit.render.shade import specular
 from facekit.simulate.body import paint_cloth
-from facekit.simulate.curves import curve_distance, smooth_curve, smoothstep
 from facekit.simulate.eyes import paint_eyeballs, paint_flat_eyes
 from facekit.simulate.hair import hair_mask, paint_hair, strand_direction
-from facekit.simulate.light import ShadowMap, diffuse
+from facekit.simulate.light import SKIN_WRAP, ShadowMap
 from facekit.simulate.look import Look
+from facekit.simulate.parallel_view import vertex_box
+from facekit.simulate.pixels import Placed, bend, gather, lit_colours
 from facekit.simulate.scene import Scene
-from facekit.simulate.skin import paint_skin, skin_bumps
+from facekit.simulate.skin import paint_skin_and_lips, skin_bumps
 from facekit.simulate.subject import CLOTH, EYE, FRAME, HAIR, LENS, MOUTH, SKIN, TEETH
+
+if TYPE_CHECKING:
+    from facekit.simulate.portrait import View
 
 _CAP = 1
 _MOUTH_COLOUR = np.array([0.10, 0.022, 0.02], np.float32)
 _TEETH_COLOUR = np.array([0.42, 0.375, 0.30], np.float32)
 
 
+class Shaded(NamedTuple):
+    """The seen surface: colours (N, 3) float32 linear RGB, flat pixels (N,), depths (N,) mm."""
+
+    colours: np.ndarray
+    pixels: np.ndarray
+    depths: np.ndarray
+
+
 def shade_scene(
-    scene: Scene,
-    placed: np.ndarray,
-    points: np.ndarray,
-    fragments: Fragments,
-    in_camera: np.ndarray,
-    rotation: np.ndarray,
-    look: Look,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seen surface's colours, (N, 3) float32 linear RGB, and its pixels, (N,) flat.
+    scene: Scene, placed: Placed, fragments: Fragments, view: View, rotation: np.ndarray, look: Look
+) -> Shaded:
+    """Return the colours of all pixels that see the scene.
 
     Args:
         scene: the geometry.
-        placed: (V, 3) its vertices as posed, head frame; points: (V, 3) projected.
+        placed: its vertices in the camera frame and projected.
         fragments: of rasterising them.
-        in_camera: (V, 3) vertices in the camera frame.
-        rotation: (3, 3) head frame to camera.
+        view: the pose; rotation: (3, 3) head frame to camera.
         look: paint and light.
     """
     covered = np.flatnonzero(fragments.triangle.reshape(-1) >= 0)
     triangle = fragments.triangle.reshape(-1)[covered]
-    weights = fragments.barycentric.reshape(-1, 3)[covered]
-    normals = vertex_normals(placed, scene.faces) @ rotation.T
-    attributes = np.column_stack([in_camera, normals, scene.places, scene.occlusion])
-    values = interpolate_at(triangle, weights, scene.faces, attributes.astype(np.float32))
-    position, places, open_to = values[:, :3], values[:, 6:9], values[:, 9]
+    surface = gather(
+        triangle,
+        fragments.barycentric.reshape(-1, 3)[covered],
+        scene.faces,
+        placed,
+        scene.posed_normals(view),
+        scene.places,
+        scene.occlusion,
+        rotation,
+    )
     material, piece = scene.material[triangle], scene.piece[triangle]
-    behind = _seen_from_behind(points, scene.faces)[triangle]
-    normal = unit(values[:, 3:6])
-    normal[behind] *= -1
-    view = -unit(position)
-    bumpy = material == SKIN
-    if bumpy.any():
-        bumps = skin_bumps(places[bumpy], look.skin) @ rotation.T.astype(np.float32)
-        normal[bumpy] = unit(normal[bumpy] - bumps)
+    places, open_to = surface.places, surface.open_to
+    skin = material == SKIN
+    if skin.any():
+        bend(surface.normal, np.flatnonzero(skin), skin_bumps(places[skin], look.skin), rotation)
 
     albedo, gloss, roughness = _surface(places, material, piece, scene, look)
     # The inside of the head seen through an opening is dark.
-    inside = behind & ~scene.two_sided[triangle]
+    inside = surface.behind & ~scene.two_sided[triangle]
     albedo[inside] = 0.2 * _MOUTH_COLOUR
     gloss[inside] = 0
     cavity = (material == MOUTH) | (material == TEETH)
     open_to[cavity] = np.clip(open_to[cavity], 0.15, 0.55)
 
-    head = in_camera[: scene.num_head_vertices]
-    bounds = np.stack([head.min(0) - 25, head.max(0) + 25])
-    shadow = ShadowMap(in_camera, scene.faces, look.light.key, bounds=bounds)
-    lit = shadow.lit(position, normal, softness_mm=look.light.softness_mm, seed=look.seed)
+    bounds = vertex_box(placed.in_camera[: scene.num_head_vertices])
+    bounds += np.array([[-25.0], [25.0]])
+    light = look.light
+    shadow = ShadowMap(placed.in_camera, scene.faces, light.key, bounds=bounds)
+    lit = shadow.lit(
+        surface.position, surface.normal, softness_mm=light.softness_mm, seed=look.seed
+    )
     lit[cavity] *= 0.6
-    received = diffuse(normal, look.light, open_to=open_to, lit=lit, skin=material == SKIN)
-    colour = albedo * received
-    shine = _highlights(normal, view, lit, open_to, gloss, roughness, look)
-    colour += shine
-    strands = material == HAIR
-    if strands.any():
+    colour = lit_colours(
+        surface,
+        albedo,
+        gloss,
+        roughness,
+        lit,
+        skin,
+        ambient=light.ambient,
+        lights=np.array([[*light.key, *light.key_colour], [*light.fill, *light.fill_colour]]),
+        wrap=SKIN_WRAP,
+    )
+    strands = np.flatnonzero(material == HAIR)
+    if len(strands):
         colour[strands] += _strand_shine(
-            places[strands], view[strands], rotation, lit[strands], look
+            places[strands], surface.view[strands], rotation, lit[strands], look
         )
-    return np.ascontiguousarray(colour, np.float32), covered
+    return Shaded(colour, covered, surface.position[:, 2])
 
 
 def _surface(
@@ -95,14 +111,12 @@ def _surface(
     bare = (material == SKIN) | capped
     if bare.any():
         here = places[bare]
-        paint = paint_skin(here, scene.landmarks, look.skin)
+        paint = paint_skin_and_lips(here, scene.landmarks, look.skin)
         if scene.painted_eyes:
-            paint_flat_eyes(paint, here, scene.landmarks, look.eyes)
-        albedo[bare] = paint
-        gloss[bare] = look.skin.gloss
-        lips = _lip_mask(here, scene.landmarks)
-        gloss[bare] *= 1 + 0.8 * lips
-        roughness[bare] = 0.52 - 0.14 * lips
+            paint_flat_eyes(paint.albedo, here, scene.landmarks, look.eyes)
+        albedo[bare] = paint.albedo
+        gloss[bare] = look.skin.gloss * (1 + 0.8 * paint.lips)
+        roughness[bare] = 0.52 - 0.14 * paint.lips
     if capped.any():
         cover = hair_mask(places[capped], look.hair)[:, None]
         strands = paint_hair(places[capped], look.hair)
@@ -129,49 +143,6 @@ def _surface(
     return albedo, gloss, roughness
 
 
-def _lip_mask(places: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    mask = np.zeros(len(places), np.float32)
-    mouth = landmarks[48:60]
-    low, high = mouth[:, :2].min(0) - 2, mouth[:, :2].max(0) + 2
-    x, y, z = places.T
-    near = (x > low[0]) & (x < high[0]) & (y > low[1]) & (y < high[1])
-    near &= z > mouth[:, 2].min() - 16
-    if near.any():
-        edge = curve_distance(
-            places[near, :2], smooth_curve(mouth[:, :2], closed=True), closed=True
-        )
-        mask[near] = np.where(edge.inside, smoothstep(0, 1.5, edge.distance), 0)
-    return mask
-
-
-def _highlights(
-    normal: np.ndarray,
-    view: np.ndarray,
-    lit: np.ndarray,
-    open_to: np.ndarray,
-    gloss: np.ndarray,
-    roughness: np.ndarray,
-    look: Look,
-) -> np.ndarray:
-    colour = np.zeros_like(normal)
-    shiny = gloss > 0
-    if not shiny.any():
-        return colour
-    total = np.zeros((int(shiny.sum()), 3), np.float32)
-    for toward, strength, seen in (
-        (look.light.key, look.light.key_colour, lit),
-        (look.light.fill, look.light.fill_colour, open_to),
-    ):
-        shine = specular(normal[shiny], view[shiny], toward, roughness=roughness[shiny])
-        total += np.minimum(shine * np.pi * seen[shiny], 3.0)[:, None] * strength.astype(np.float32)
-    # The surroundings' own reflection, strongest at grazing angles.
-    cosine = np.clip(np.einsum("nc,nc->n", normal[shiny], view[shiny]), 0, 1)
-    edge = (0.028 + 0.3 * (1 - cosine) ** 5) * (1 - roughness[shiny]) * open_to[shiny]
-    total += edge[:, None] * np.maximum(look.light.ambient[0] * 0.28, 0).astype(np.float32)
-    colour[shiny] = total * gloss[shiny, None]
-    return colour
-
-
 def _strand_shine(
     places: np.ndarray, view: np.ndarray, rotation: np.ndarray, lit: np.ndarray, look: Look
 ) -> np.ndarray:
@@ -182,9 +153,3 @@ def _strand_shine(
     shine = np.maximum(1 - along * along, 0) ** 24
     tint = 0.06 + 0.5 * np.array(look.hair.colour, np.float32)
     return (0.5 * shine * lit)[:, None] * tint * look.light.key_colour.astype(np.float32)
-
-
-def _seen_from_behind(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (points[faces[:, i], :2] for i in range(3))
-    first, second = b - a, c - a
-    return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0] > 0

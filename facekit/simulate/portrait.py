@@ -8,16 +8,16 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from facekit.geometry.cameras import project, to_camera
+from facekit.geometry.cameras import project
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
-from facekit.render.rasterise import Fragments, rasterise
+from facekit.render.rasterise import rasterise
 from facekit.simulate.background import random_background
 from facekit.simulate.look import Look
 from facekit.simulate.occluders import draw_occluder
 from facekit.simulate.paint import shade_scene
 from facekit.simulate.scene import Scene, build_scene
 from facekit.simulate.sensor import expose
-from facekit.simulate.subject import NOW7_ROWS, SKIN, TEETH, Subject
+from facekit.simulate.subject import NOW7_ROWS, Subject
 from facekit.types import Camera, LandmarkMap
 
 # A landmark this far behind the seen surface is hidden, mm: labels of a turned head's outline
@@ -130,18 +130,25 @@ def render_portrait(
     world = build_scene(subject, look) if scene is None else scene
     factor = supersample
     fine = _enlarged(camera, factor)
-    placed = world.posed(view)
-    points = project(fine, placed)
+    placed = world.placed(view, fine)
     width, height = view.width * factor, view.height * factor
-    fragments = rasterise(points, world.faces, width, height, cull=False, near=10.0)
-    shaded, covered = shade_scene(
-        world, placed, points, fragments, to_camera(camera, placed), camera.rotation, look
-    )
+    fragments = rasterise(placed.points, world.faces, width, height, cull=False, near=10.0)
+    shaded = shade_scene(world, placed, fragments, view, camera.rotation, look)
     picture = random_background(rng, view.width, view.height) * look.backdrop
     picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    picture.reshape(-1, 3)[covered] = shaded
+    picture.reshape(-1, 3)[shaded.pixels] = shaded.colours
     picture = cv2.resize(picture, (view.width, view.height), interpolation=cv2.INTER_AREA)
-    depth, face = _truth_maps(world, placed, camera, fragments, factor)
+    if factor == 1:
+        depth = np.zeros((height, width), np.float32)
+        depth.reshape(-1)[shaded.pixels] = shaded.depths
+        seen = fragments
+    else:
+        # The truth is of the pixels' own centres.
+        points = placed.points.copy()
+        points[:, :2] = (points[:, :2] - (factor - 1) / 2) / factor
+        seen = rasterise(points, world.faces, view.width, view.height, cull=False, near=10.0)
+        depth = seen.depth(points, world.faces)
+    face = world.face_mask[seen.triangle]
     occluded = np.zeros((view.height, view.width), bool)
     marks = project(camera, subject.points(subject.vertices))
     if look.occluder is not None:
@@ -194,21 +201,3 @@ def _enlarged(camera: Camera, factor: int) -> Camera:
         camera.width * factor,
         camera.height * factor,
     )
-
-
-def _truth_maps(
-    world: Scene, placed: np.ndarray, camera: Camera, fragments: Fragments, factor: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return depth (H, W) at the pixels' own centres, and where the face is seen."""
-    if factor == 1:
-        seen = fragments
-        points = project(camera, placed)
-    else:
-        points = project(camera, placed)
-        seen = rasterise(points, world.faces, camera.width, camera.height, cull=False, near=10.0)
-    depth = seen.depth(points, world.faces)
-    triangle = seen.triangle
-    in_face = np.zeros(len(world.faces) + 1, bool)
-    skin = (world.material >= SKIN) & (world.material <= TEETH)
-    in_face[:-1] = skin & world.face_region
-    return depth, in_face[triangle]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import euler_to_matrix
-from facekit.simulate.body import collar_height, glasses, torso
+from facekit.simulate.body import find_neck, glasses, torso
 from facekit.simulate.hair import hair_cap, long_hair
 from facekit.simulate.light import ambient_occlusion
 from facekit.simulate.look import Look
 from facekit.simulate.pieces import Piece
+from facekit.simulate.pixels import Placed, place_vertices
 from facekit.simulate.subject import EYE, SKIN, TEETH, Subject
 from facekit.simulate.teeth import teeth
+from facekit.types import Camera
 
 if TYPE_CHECKING:
     from facekit.simulate.portrait import View
@@ -56,14 +59,41 @@ class Scene:
     neck: np.ndarray
     painted_eyes: bool
 
-    def posed(self, view: View) -> np.ndarray:
-        """Return the vertices (V, 3) with the shoulders turned back towards the camera."""
+    def placed(self, view: View, camera: Camera) -> Placed:
+        """Return the vertices as a camera sees them, the shoulders turned back towards it."""
+        turn = self._body_turn(view)
+        return place_vertices(
+            self.vertices,
+            camera.rotation,
+            camera.translation,
+            camera.intrinsics,
+            body=self.body,
+            body_rotation=camera.rotation @ turn,
+            body_translation=camera.rotation @ (self.neck - turn @ self.neck) + camera.translation,
+        )
+
+    def posed_normals(self, view: View) -> np.ndarray:
+        """Return the vertices' normals (V, 3) float32 in the head frame, with turned shoulders."""
+        normals = self._normals.copy()
+        normals[self.body] = normals[self.body] @ self._body_turn(view).T
+        return normals
+
+    @cached_property
+    def face_mask(self) -> np.ndarray:
+        """(F + 1,) bool, which faces are the face itself; the last stands for no face."""
+        in_face = np.zeros(len(self.faces) + 1, bool)
+        skin = (self.material >= SKIN) & (self.material <= TEETH)
+        in_face[:-1] = skin & self.face_region
+        return in_face
+
+    @cached_property
+    def _normals(self) -> np.ndarray:
+        return vertex_normals(self.vertices, self.faces)
+
+    def _body_turn(self, view: View) -> np.ndarray:
         rotation = euler_to_matrix(view.yaw, view.pitch, view.roll)
         follow = euler_to_matrix(_BODY_FOLLOWS * view.yaw, 0.35 * view.pitch, 0.35 * view.roll)
-        back = rotation.T @ follow
-        placed = self.vertices.copy()
-        placed[self.body] = (placed[self.body] - self.neck) @ back.T + self.neck
-        return placed
+        return rotation.T @ follow
 
 
 def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16) -> Scene:
@@ -76,13 +106,14 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
     skin = subject.material == SKIN
     chin = float(marks[8, 1])
     # What lies below the collar is hidden by clothes, which turn differently from the head.
-    above = places[subject.faces, 1].mean(axis=1) > collar_height(places, chin) - 3
+    narrow = find_neck(places, chin)
+    above = places[subject.faces, 1].mean(axis=1) > narrow.height - 3
     own = np.ascontiguousarray(subject.faces[above])
     head = Piece(shown, own, subject.material[above], places, two_sided=False)
     pieces = [head]
     bodies = [
         hair_cap(shown, own, places, skin[above], look.hair),
-        torso(places, look.cloth, chin=chin),
+        torso(narrow, look.cloth),
         long_hair(shown, look.hair),
         glasses(posed_marks, look.glasses),
         teeth(marks, posed_marks) if not (subject.material == TEETH).any() else None,

@@ -7,7 +7,7 @@ from simulated_heads import toy_subject
 from facekit.geometry.mesh import face_normals, mesh_edges
 from facekit.render.shade import srgb_to_linear
 from facekit.simulate.background import random_background
-from facekit.simulate.body import collar_height, glasses, random_cloth, random_glasses, torso
+from facekit.simulate.body import find_neck, glasses, random_cloth, random_glasses, torso
 from facekit.simulate.eyes import paint_eyeballs, random_eyes
 from facekit.simulate.hair import hair_mask, long_hair, random_hair, random_hair_colour
 from facekit.simulate.light import ambient_occlusion, direction, random_light
@@ -109,9 +109,9 @@ def test_hair_grows_on_the_scalp_and_not_on_the_face():
 def test_clothes_begin_below_the_chin_and_teeth_lie_behind_the_lips():
     places, marks = standard()
     chin = float(marks[8, 1])
-    collar = collar_height(places, chin)
-    assert collar < chin
-    body = torso(places, random_cloth(np.random.default_rng(0)), chin=chin)
+    neck = find_neck(places, chin)
+    assert neck.height < chin
+    body = torso(neck, random_cloth(np.random.default_rng(0)))
     assert body.vertices[:, 1].max() < chin + 45
     rows = teeth(marks, marks)
     assert rows.vertices[:, 2].max() < marks[60:68, 2].max()
