@@ -21,6 +21,7 @@ from facekit.cli import (
     models,
     samples,
     simulate,
+    simulate_stage,
     train,
 )
 
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command("samples")(samples.samples)
     app.command("fit")(fit.fit)
     app.command("landmarks")(landmarks.landmarks)
+    simulate_stage.register(simulate.app)
     app.add_typer(simulate.app, name="simulate")
     app.add_typer(basis.app, name="basis")
     eval_landmarks.register(eval.app)

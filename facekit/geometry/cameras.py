@@ -11,6 +11,8 @@ import numpy as np
 from facekit.errors import InputError
 from facekit.types import Camera
 
+# Newton converges in four or five steps for any usable lens.
+_NEWTON_STEPS = 12
 # Where the top-left pixel's centre lies in each named format.
 _CENTRE_OF_FIRST_PIXEL = {
     "facekit": 0.0,
@@ -79,3 +81,37 @@ def scale_intrinsics(intrinsics: np.ndarray, scale: float) -> np.ndarray:
     scaled[:2, :2] *= scale
     scaled[:2, 2] = scale * (intrinsics[:2, 2] + 0.5) - 0.5
     return scaled
+
+
+def undistort(camera: Camera, pixels: np.ndarray) -> np.ndarray:
+    """Return the normalised coordinates (x / z, y / z) that pixels (N, 2) see, (N, 2) float64.
+
+    Newton's method on OpenCV's five distortion terms, from the pixel's own coordinates: the
+    inverse of ``project`` to rounding wherever the lens maps one to one.
+
+    Degenerate: a pixel beyond the radius where the radial polynomial turns round has no ray; its
+    result is the last iterate and does not project back.
+    """
+    K = camera.intrinsics
+    where = np.asarray(pixels, np.float64)
+    v = (where[:, 1] - K[1, 2]) / K[1, 1]
+    u = (where[:, 0] - K[0, 2] - K[0, 1] * v) / K[0, 0]
+    if not np.any(camera.distortion):
+        return np.stack([u, v], axis=1)
+    k1, k2, p1, p2, k3 = camera.distortion
+    x, y = u.copy(), v.copy()
+    for _ in range(_NEWTON_STEPS):
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        slope = 2 * (k1 + r2 * (2 * k2 + 3 * r2 * k3))
+        fx = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) - u
+        fy = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y - v
+        if max(np.abs(fx).max(initial=0), np.abs(fy).max(initial=0)) < 1e-13:
+            break
+        a = radial + x * x * slope + 2 * p1 * y + 6 * p2 * x
+        b = x * y * slope + 2 * p1 * x + 2 * p2 * y
+        d = radial + y * y * slope + 6 * p1 * y + 2 * p2 * x
+        determinant = a * d - b * b
+        x -= (d * fx - b * fy) / determinant
+        y -= (a * fy - b * fx) / determinant
+    return np.stack([x, y], axis=1)

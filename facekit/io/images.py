@@ -69,12 +69,21 @@ def read_image(path: Path) -> np.ndarray:
     return read_photo(path).image
 
 
-def write_image(path: Path, image: np.ndarray, *, quality: int = 92) -> Path:
-    """Write an RGB or grey uint8 image; the suffix chooses PNG or JPEG."""
+def write_image(
+    path: Path, image: np.ndarray, *, quality: int = 92, compress_level: int = 6
+) -> Path:
+    """Write an RGB or grey uint8 image; the suffix chooses PNG or JPEG.
+
+    Args:
+        path: the file.
+        image: (H, W, 3) or (H, W).
+        quality: of a JPEG, 1 to 100.
+        compress_level: of a PNG, 0 to 9; 1 writes a noisy picture in a quarter of the time.
+    """
     with atomic_path(path) as temporary:
-        options: dict[str, Any] = (
-            {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-        )
+        options: dict[str, Any] = {"compress_level": compress_level}
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            options = {"quality": quality}
         Image.fromarray(image).save(temporary, **options)
     return path
 
