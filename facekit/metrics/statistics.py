@@ -1,4 +1,4 @@
-"""Statistics of comparisons: seeded bootstrap intervals."""
+"""Statistics of comparisons: seeded bootstrap intervals, rank correlation, ranking of failures."""
 
 from __future__ import annotations
 
@@ -92,6 +92,47 @@ def paired_bootstrap(
     return bootstrap_interval(
         a - b, groups=groups, statistic=statistic, level=level, resamples=resamples, seed=seed
     )
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Spearman's rank correlation of paired values (N,), ties sharing their mean rank.
+
+    Degenerate: NaN for fewer than two pairs, or where one side is constant.
+    """
+    a = check_array(first, "first", shape=("N",)).astype(np.float64)
+    b = check_array(second, "second", shape=a.shape).astype(np.float64)
+    if len(a) < 2:
+        return float("nan")
+    x, y = _ranks(a) - (len(a) + 1) / 2, _ranks(b) - (len(b) + 1) / 2
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / size if size > 0 else float("nan")
+
+
+def roc_area(score: np.ndarray, found: np.ndarray) -> float:
+    """Return the area under the ROC curve of a score for what it should find.
+
+    It is the probability that a randomly drawn positive scores higher than a negative, ties
+    counting half (the Mann-Whitney statistic).
+
+    Args:
+        score: (N,) finite.
+        found: (N,) bool, the positives.
+
+    Degenerate: NaN without a positive or without a negative.
+    """
+    values = check_array(score, "score", shape=("N",)).astype(np.float64)
+    positive = check_array(found, "found", shape=values.shape).astype(bool)
+    count, rest = int(positive.sum()), int((~positive).sum())
+    if not count or not rest:
+        return float("nan")
+    ranks = _ranks(values)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * rest))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks (N,) from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _group_members(groups: np.ndarray | None, count: int) -> list[np.ndarray]:

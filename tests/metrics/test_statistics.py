@@ -3,7 +3,12 @@ import pytest
 from scipy import stats
 
 from facekit.errors import InputError
-from facekit.metrics.statistics import bootstrap_interval, paired_bootstrap
+from facekit.metrics.statistics import (
+    bootstrap_interval,
+    paired_bootstrap,
+    rank_correlation,
+    roc_area,
+)
 
 
 def test_agrees_with_scipy_on_the_mean():
@@ -78,3 +83,29 @@ def test_rejections(values, options, message):
 def test_pairs_must_match():
     with pytest.raises(InputError, match="shape"):
         paired_bootstrap(np.ones(3), np.ones(4))
+
+
+def test_rank_correlation_agrees_with_scipy():
+    rng = np.random.default_rng(2)
+    first = rng.integers(0, 6, 40).astype(float)
+    second = first + rng.normal(0, 2, 40)
+    assert rank_correlation(first, second) == pytest.approx(
+        stats.spearmanr(first, second).statistic
+    )
+    assert rank_correlation(second, np.exp(second)) == pytest.approx(1)
+    assert rank_correlation(second, -second) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(second, np.ones(40)))
+    assert np.isnan(rank_correlation(np.ones(1), np.ones(1)))
+
+
+def test_roc_area_counts_ordered_pairs():
+    rng = np.random.default_rng(3)
+    score = rng.integers(0, 9, 50).astype(float)
+    found = rng.random(50) < 0.4
+    pairs = score[found][:, None] - score[~found][None]
+    expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    assert roc_area(score, found) == pytest.approx(expected)
+    assert roc_area(found.astype(float), found) == 1
+    assert np.isnan(roc_area(score, np.zeros(50, bool)))
+    with pytest.raises(InputError, match="found"):
+        roc_area(score, found[:-1])
