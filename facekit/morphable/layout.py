@@ -1,4 +1,4 @@
-"""The coefficient vector of networks: named slices that labels, checkpoints and ONNX files carry."""
+"""The coefficient vector of networks: named slices that labels, checkpoints and ONNX carry."""
 
 from __future__ import annotations
 
@@ -120,12 +120,15 @@ def layout_of_document(document: object, where: str) -> CoefficientLayout:
     return CoefficientLayout(tuple(sizes))
 
 
-def mirrored_modes(modes: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+def mirrored_modes(
+    modes: np.ndarray, mirror: np.ndarray, *, signs: tuple[int, int, int] = (-1, 1, 1)
+) -> np.ndarray:
     """Return the matrix (K, K) that takes coefficients to those of the mirrored face.
 
     Args:
         modes: (K, V, 3) of a model that is symmetric about x = 0 as a whole.
         mirror: (V,) left-right partner of each vertex.
+        signs: of the three values of a vertex in the mirror; (1, 1, 1) for colours.
 
     Raises:
         InputError: mirrored modes are no combinations of the modes (to 1 %).
@@ -134,7 +137,7 @@ def mirrored_modes(modes: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     if not count:
         return np.zeros((0, 0))
     plain = modes.reshape(count, -1).T.astype(np.float64)
-    turned = (modes[:, mirror] * np.array([-1, 1, 1])).reshape(count, -1).T
+    turned = (modes[:, mirror] * np.array(signs)).reshape(count, -1).T
     matrix, *_ = np.linalg.lstsq(plain, turned, rcond=None)
     rest = np.linalg.norm(plain @ matrix - turned) / max(np.linalg.norm(turned), 1e-12)
     if rest > 0.01:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from facekit.errors import InputError
+
 
 class ConvBlock(nn.Module):
     """relu(bn(conv3x3(x)) + x): the residual path exists where the shapes agree.
@@ -63,6 +65,35 @@ class PatchStem(nn.Module):
     def fused(self) -> nn.Module:
         """Return the same function (in evaluation mode) as one convolution and a ReLU."""
         return nn.Sequential(fuse_conv_norm(self.conv, self.norm), nn.ReLU())
+
+
+def patch_features(patch: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
+    """Return a patchify stem and 3x3 convolutions, halving the grid before each further width.
+
+    Args:
+        patch: side of the stem's patches: more pixels at the same cost of what follows.
+        widths: channels of each stage; depths: its convolutions.
+    """
+    layers: list[nn.Module] = [PatchStem(widths[0], patch=patch)]
+    channels = widths[0]
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        for index in range(depth):
+            stride = 2 if stage > 0 and index == 0 else 1
+            layers.append(ConvBlock(channels, width, stride=stride))
+            channels = width
+    return nn.Sequential(*layers)
+
+
+def grid_cells(size: int, patch: int, stages: int) -> int:
+    """Return how many cells ``patch_features`` leaves of a square crop.
+
+    Raises:
+        InputError: the size is no multiple of the last grid's cell.
+    """
+    cell = patch * 2 ** (stages - 1)
+    if size % cell:
+        raise InputError(f"size: expected a multiple of {cell} pixels, got {size}")
+    return (size // cell) ** 2
 
 
 def fold_normalisation(conv: nn.Conv2d) -> None:

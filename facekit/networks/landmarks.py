@@ -7,14 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facekit.errors import InputError
 from facekit.networks.blocks import (
-    ConvBlock,
     Normalise,
-    PatchStem,
     fold_normalisation,
     fuse_blocks,
     fuse_linear_norm,
+    grid_cells,
+    patch_features,
 )
 
 NUM_DENSE, NUM_IBUG = 478, 68
@@ -60,20 +59,11 @@ class LandmarkNetwork(nn.Module):
         hidden: int = 160,
     ) -> None:
         super().__init__()
-        if size % (8 * patch):
-            raise InputError(f"size: expected a multiple of 8 patches of {patch} px, got {size}")
         self.size = size
         self.normalise: nn.Module = Normalise()
-        layers: list[nn.Module] = [PatchStem(widths[0], patch=patch)]
-        channels = widths[0]
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            for index in range(depth):
-                stride = 2 if stage > 0 and index == 0 else 1
-                layers.append(ConvBlock(channels, width, stride=stride))
-                channels = width
-        self.features = nn.Sequential(*layers)
-        cells = (size // patch // 2 ** (len(widths) - 1)) ** 2
-        self.hidden = nn.Linear(channels * cells, hidden, bias=False)
+        self.features = patch_features(patch, widths, depths)
+        cells = grid_cells(size, patch, len(widths))
+        self.hidden = nn.Linear(widths[-1] * cells, hidden, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(hidden)
         self.points = nn.Linear(hidden, NUM_DENSE * 2)
         self.spread = nn.Linear(hidden, NUM_IBUG)

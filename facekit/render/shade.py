@@ -75,6 +75,29 @@ def sh_shading(normals: np.ndarray, light: np.ndarray) -> np.ndarray:
     return sh_basis(normals) @ coefficients
 
 
+def roll_light(light: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Return a light (9, 3) after the camera's image is turned.
+
+    Args:
+        light: (9, 3) in the camera frame.
+        turn: (2, 2) proper rotation of the image, x' = turn x: what was seen along n is then
+            seen along diag(turn, 1) n.
+    """
+    coefficients = check_array(light, "light", shape=(9, 3))
+    once = check_array(turn, "turn", shape=(2, 2))
+    rolled = coefficients.copy()
+    for rows, rotation in (([3, 1], once), ([7, 5], once), ([8, 4], once @ once)):
+        rolled[rows] = rotation @ coefficients[rows]
+    return rolled
+
+
+def mirror_light(light: np.ndarray) -> np.ndarray:
+    """Return the light (9, 3) of the picture mirrored left to right."""
+    mirrored = check_array(light, "light", shape=(9, 3)).copy()
+    mirrored[[3, 4, 7]] *= -1
+    return mirrored
+
+
 def directional_light_sh(direction: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Return the (9, 3) shading coefficients of one distant light.
 

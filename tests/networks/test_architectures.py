@@ -71,5 +71,5 @@ def test_detector_export_calibrates_the_logit_alone():
 
 
 def test_crops_are_whole_patches():
-    with pytest.raises(InputError, match="multiple of 8 patches of 5 px"):
+    with pytest.raises(InputError, match="multiple of 40 pixels, got 64"):
         LandmarkNetwork(size=64, patch=5)

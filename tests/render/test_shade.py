@@ -6,6 +6,8 @@ from facekit.render.shade import (
     ambient_sh,
     directional_light_sh,
     linear_to_srgb,
+    mirror_light,
+    roll_light,
     sh_basis,
     sh_shading,
     specular,
@@ -79,3 +81,27 @@ def test_highlights_lie_where_the_mirror_direction_is():
 def test_a_light_of_another_shape_is_rejected():
     with pytest.raises(InputError, match="light"):
         sh_shading(np.zeros((4, 3)), np.zeros((3, 9)))
+
+
+def test_a_rolled_light_shades_the_rolled_head_alike():
+    rng = np.random.default_rng(4)
+    normals = rng.standard_normal((50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    light = rng.standard_normal((9, 3))
+    c, s = np.cos(0.7), np.sin(0.7)
+    turn = np.array([[c, -s], [s, c]])
+    rolled = normals.copy()
+    rolled[:, :2] = normals[:, :2] @ turn.T
+    np.testing.assert_allclose(
+        sh_shading(rolled, roll_light(light, turn)), sh_shading(normals, light), atol=1e-5
+    )
+
+
+def test_a_mirrored_light_shades_the_mirrored_head_alike():
+    rng = np.random.default_rng(5)
+    normals = rng.standard_normal((50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    light = rng.standard_normal((9, 3))
+    np.testing.assert_allclose(
+        sh_shading(normals * [-1, 1, 1], mirror_light(light)), sh_shading(normals, light), atol=1e-5
+    )

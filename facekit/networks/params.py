@@ -1,0 +1,122 @@
+"""The parameter network: a face crop to a morphable model's coefficients, and how sure they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facekit.networks.blocks import (
+    Normalise,
+    fold_normalisation,
+    fuse_blocks,
+    fuse_linear_norm,
+    grid_cells,
+    patch_features,
+)
+
+
+class ParameterOutput(NamedTuple):
+    """What the network says of a crop.
+
+    Attributes:
+        coefficients: (N, C) in the order of a ``morphable.layout``.
+        log_sigma: (N, C) natural logarithm of each one's deviation.
+        presence: (N, 1) logit that the crop shows a face about its middle.
+    """
+
+    coefficients: Tensor
+    log_sigma: Tensor
+    presence: Tensor
+
+
+class ParameterNetwork(nn.Module):
+    """Patchify stem, 3x3 convolutions, a hidden layer, linear outputs.
+
+    Coefficients are those of ``centre`` plus ``scale`` times what the last layer gives, so that
+    all of them are of one size there.
+
+    Args:
+        length: coefficients C.
+        size: side of the crop, a multiple of 8 patches.
+        patch, widths, depths: see ``patch_features``.
+        hidden: units of the hidden layer.
+
+    Raises:
+        InputError: the size is no multiple of 8 patches.
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        length: int,
+        *,
+        size: int = 160,
+        patch: int = 5,
+        widths: tuple[int, ...] = (48, 64, 128, 224),
+        depths: tuple[int, ...] = (1, 2, 4, 2),
+        hidden: int = 384,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.normalise: nn.Module = Normalise()
+        self.features = patch_features(patch, widths, depths)
+        cells = grid_cells(size, patch, len(widths))
+        self.hidden = nn.Linear(widths[-1] * cells, hidden, bias=False)
+        self.norm: nn.Module = nn.BatchNorm1d(hidden)
+        self.coefficients = nn.Linear(hidden, length)
+        self.spread = nn.Linear(hidden, length)
+        self.presence = nn.Linear(hidden, 1)
+        for layer in (self.coefficients, self.spread):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("centre", torch.zeros(length))
+        self.register_buffer("scale", torch.ones(length))
+
+    def set_scale(self, centre: Tensor, scale: Tensor) -> None:
+        """Start from a mean (C,) with deviations (C,): what is learned are departures from it."""
+        self.centre.copy_(centre)
+        self.scale.copy_(scale)
+
+    def forward(self, images: Tensor) -> ParameterOutput:
+        """Map crops (N, 3, S, S), RGB in [0, 255], to coefficients, deviations and presence."""
+        x = self.features(self.normalise(images))
+        x = torch.relu(self.norm(self.hidden(x.flatten(1)))).float()
+        return ParameterOutput(
+            self.centre + self.scale * self.coefficients(x),
+            torch.log(self.scale) + self.spread(x),
+            self.presence(x),
+        )
+
+
+class ParameterExport(nn.Module):
+    """The network as it is shipped: uint8 (N, S, S, 3) in, fused, presence as probability."""
+
+    def __init__(self, network: ParameterNetwork) -> None:
+        super().__init__()
+        if isinstance(network.norm, nn.BatchNorm1d):
+            network.hidden = fuse_linear_norm(network.hidden, network.norm)
+            network.norm = nn.Identity()
+        with torch.no_grad():
+            last, spread = network.coefficients, network.spread
+            last.weight *= network.scale[:, None]
+            last.bias.mul_(network.scale).add_(network.centre)
+            spread.bias += torch.log(network.scale)
+            network.set_scale(torch.zeros_like(network.centre), torch.ones_like(network.scale))
+        self.network = fuse_blocks(network)
+        fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]
+        network.normalise = nn.Identity()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return coefficients (N, C), log_sigma (N, C) and presence (N, 1) in [0, 1]."""
+        network = self.network
+        x = network.features(image.permute(0, 3, 1, 2).float())
+        x = torch.relu(network.hidden(x.flatten(1)))
+        return (
+            network.coefficients(x),
+            network.spread(x),
+            torch.sigmoid(network.presence(x)),
+        )
