@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,23 @@ def model_layout(model: MorphableModel) -> CoefficientLayout:
             _LIGHT,
         )
     )
+
+
+def basis_sha256(model: MorphableModel) -> str:
+    """Return the hash of what coefficients mean: mean, modes and triangles.
+
+    Landmark maps and texts may change without it.
+    """
+    digest = hashlib.sha256()
+    for array in (
+        model.mean,
+        model.identity_modes,
+        model.expression_modes,
+        model.albedo_modes,
+        model.faces,
+    ):
+        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
 
 
 def layout_of_document(document: object, where: str) -> CoefficientLayout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -13,21 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from facekit.detect.landmark_sets import ibug68_to_five
+from facekit.detect.parameters import mirrored_vector, mirrors
 from facekit.errors import InputError
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import five_crop, warp
 from facekit.geometry.crop_pose import REFERENCE_MM, encode_pose
 from facekit.learn.loop import LoopConfig
-from facekit.morphable.layout import CoefficientLayout, mirrored_modes, model_layout
+from facekit.morphable.layout import CoefficientLayout, model_layout
 from facekit.morphable.model import MorphableModel
 from facekit.networks.params import ParameterNetwork
-from facekit.render.shade import mirror_light, roll_light
+from facekit.render.shade import roll_light
 from facekit.train.augment import occlude
 from facekit.train.landmarks import finish, wing_loss
 from facekit.train.params_losses import FaceGeometry
-
-# Rows of the first two rotation columns and the place that change sign in a mirror.
-_MIRRORED_ROTATION = np.array([1, -1, -1, -1, 1, 1])
 
 
 @dataclass(frozen=True)
@@ -118,17 +116,10 @@ class ParamsTask:
     ) -> None:
         if not len(train) or not len(validation):
             raise InputError("training: expected faces in the train and validation splits")
-        if model.mirror is None:
-            raise InputError(f"model {model.name}: expected a left-right map of its vertices")
         self.config, self.train, self.validation = config, train, validation
         self.layout: CoefficientLayout = model_layout(model)
         self.geometry = FaceGeometry(model)
-        self._model = model
-        self._mirrored = {
-            "identity": mirrored_modes(model.identity_modes, model.mirror),
-            "expression": mirrored_modes(model.expression_modes, model.mirror),
-            "albedo": mirrored_modes(model.albedo_modes, model.mirror, signs=(1, 1, 1)),
-        }
+        self._mirror = mirrors(model)
 
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
@@ -231,17 +222,9 @@ class ParamsTask:
         ``points`` the mean distance in percent of the crop's side; ``score`` the weighted sum
         that training minimises.
         """
-        rng = np.random.default_rng(1)
         sums: dict[str, list[float]] = {}
         shapes: list[np.ndarray] = []
-        for begin in range(0, len(self.validation), 64):
-            rows = range(begin, min(begin + 64, len(self.validation)))
-            images, values = [], []
-            for row in rows:
-                image, vector, distance, face = self._sample(self.validation, row, rng, moved=False)
-                images.append(image)
-                values.append((vector, distance, face.weight, face.certainty, 1.0))
-            batch = _batch(images, values)
+        for batch in self.validation_batches():
             with torch.no_grad():
                 output = model(batch.images.float().contiguous(memory_format=torch.channels_last))
                 losses = self._losses(*output, batch)
@@ -256,11 +239,22 @@ class ParamsTask:
             losses["points"] = 100 * (seen - truth).norm(dim=-1).mean()
             shapes.append(mm.sqrt().numpy())
             for name, value in losses.items():
-                sums.setdefault(name, []).append(float(value) * len(rows))
+                sums.setdefault(name, []).append(float(value) * len(batch.images))
         figures = {name: sum(values) / len(self.validation) for name, values in sums.items()}
         figures["score"] = figures.pop("loss")
         figures["shape_mm"] = float(np.concatenate(shapes).mean())
         return figures
+
+    def validation_batches(self) -> Iterator[ParamsBatch]:
+        """Yield the validation split's upright crops."""
+        rng = np.random.default_rng(1)
+        for begin in range(0, len(self.validation), 64):
+            images, rows = [], []
+            for row in range(begin, min(begin + 64, len(self.validation))):
+                image, values, distance, face = self._sample(self.validation, row, rng, moved=False)
+                images.append(image)
+                rows.append((values, distance, face.weight, face.certainty, 1.0))
+            yield _batch(images, rows)
 
     def _plain(self, relative: Tensor, part: str) -> Tensor:
         return (relative[:, self.layout.part(part)] ** 2).mean(1)
@@ -284,17 +278,8 @@ class ParamsTask:
         )
         if moved and rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
-            values = self.mirrored(values)
+            values = mirrored_vector(self.layout, values, self._mirror)
         return image, values, distance, face
-
-    def mirrored(self, values: np.ndarray) -> np.ndarray:
-        """Return the coefficients (C,) of the crop mirrored left to right."""
-        parts = self.layout.unpack(values)
-        mirrored = {name: turn @ parts[name] for name, turn in self._mirrored.items()}
-        mirrored["rotation"] = parts["rotation"] * _MIRRORED_ROTATION
-        mirrored["translation"] = parts["translation"] * [-1, 1, 1]
-        mirrored["light"] = mirror_light(parts["light"])
-        return self.layout.pack(mirrored)
 
     def _moved(self, crop: SimilarityTransform, rng: np.random.Generator) -> SimilarityTransform:
         c = self.config

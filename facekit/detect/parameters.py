@@ -1,0 +1,158 @@
+"""A parameter network read at run time: a face's coefficients from a crop, with their spread."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from facekit.detect.session import Network, open_asset, open_file
+from facekit.errors import InputError
+from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.crop import CROP_ID, five_crop, warp
+from facekit.morphable.layout import (
+    CoefficientLayout,
+    basis_sha256,
+    layout_of_document,
+    mirrored_modes,
+)
+from facekit.morphable.model import MorphableModel
+from facekit.render.shade import mirror_light
+
+SCHEMA = "facekit.parameter-network/1"
+# Rows of the first two rotation columns that change sign in a mirror.
+MIRRORED_ROTATION = np.array([1, -1, -1, -1, 1, 1])
+
+
+class CropReading(NamedTuple):
+    """What a network says of one face.
+
+    Attributes:
+        parts: the layout's parts, as ``CoefficientLayout.unpack``; ``rotation`` and
+            ``translation`` are those of ``geometry.crop_pose``.
+        covariance: (C, C) of all coefficients.
+        presence: in [0, 1], that the crop shows a face.
+        crop: image to crop pixels.
+    """
+
+    parts: dict[str, np.ndarray]
+    covariance: np.ndarray
+    presence: float
+    crop: SimilarityTransform
+
+
+class ParameterReader:
+    """A parameter network of one morphable model.
+
+    Args:
+        network: the opened file.
+        model: what its coefficients belong to.
+        where: the file, for messages.
+
+    Raises:
+        InputError: the file is no such network, of another crop, or of another model.
+    """
+
+    def __init__(self, network: Network, model: MorphableModel, *, where: str) -> None:
+        data = network.metadata
+        if data.get("facekit.schema") != SCHEMA:
+            raise InputError(f"{where}: expected a network of {SCHEMA}")
+        if data.get("facekit.crop") != CROP_ID:
+            raise InputError(
+                f"{where}: expected a network of {CROP_ID} crops, got {data.get('facekit.crop')}"
+            )
+        if data.get("facekit.basis_sha256") != basis_sha256(model):
+            raise InputError(
+                f"{where}: the network gives coefficients of {data.get('facekit.model')}, whose "
+                f"modes are not those of {model.name}; train one for this model"
+            )
+        self.layout: CoefficientLayout = layout_of_document(
+            json.loads(data["facekit.layout"]), where
+        )
+        self.size = int(data["facekit.size"])
+        self.correlation = decode_matrix(data["facekit.correlation"], self.layout.length)
+        self._network = network
+        self.fingerprint = network.sha256
+        self._mirror = mirrors(model)
+
+    def read(self, image: np.ndarray, five: np.ndarray) -> CropReading:
+        """Return what the network says of one face, the mean of its crop's and the mirror's.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            five: (5, 2) right eye, left eye, nose tip, right and left mouth corner, pixels.
+        """
+        crop = five_crop(five, size=self.size)
+        picture = warp(image, crop, size=self.size)
+        both = np.stack([picture, picture[:, ::-1]])
+        result = self._network(image=both)
+        straight, turned = result["coefficients"].astype(np.float64)
+        values = 0.5 * (straight + mirrored_vector(self.layout, turned, self._mirror))
+        sigma = np.exp(result["log_sigma"].astype(np.float64)).mean(0)
+        return CropReading(
+            self.layout.unpack(values),
+            self.correlation * np.outer(sigma, sigma),
+            float(result["presence"].mean()),
+            crop,
+        )
+
+
+def open_reader(source: str | Path, model: MorphableModel) -> ParameterReader:
+    """Open a parameter network: an asset's name or a file."""
+    path = Path(source)
+    if path.suffix == ".onnx":
+        return ParameterReader(open_file(path), model, where=str(path))
+    return ParameterReader(open_asset(str(source)), model, where=str(source))
+
+
+def mirrors(model: MorphableModel) -> dict[str, np.ndarray]:
+    """Return, for each kind of coefficient, the matrix to those of the mirrored face.
+
+    Raises:
+        InputError: the model has no left-right map, or its modes are not symmetric as a whole.
+    """
+    if model.mirror is None:
+        raise InputError(f"model {model.name}: expected a left-right map of its vertices")
+    return {
+        "identity": mirrored_modes(model.identity_modes, model.mirror),
+        "expression": mirrored_modes(model.expression_modes, model.mirror),
+        "albedo": mirrored_modes(model.albedo_modes, model.mirror, signs=(1, 1, 1)),
+    }
+
+
+def mirrored_vector(
+    layout: CoefficientLayout, values: np.ndarray, mirror: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return the coefficients (C,) of a crop mirrored left to right.
+
+    Args:
+        layout: of the vector.
+        values: (C,).
+        mirror: of ``mirrors``.
+    """
+    parts = layout.unpack(values)
+    mirrored = {name: turn @ parts[name] for name, turn in mirror.items()}
+    mirrored["rotation"] = parts["rotation"] * MIRRORED_ROTATION
+    mirrored["translation"] = parts["translation"] * [-1, 1, 1]
+    mirrored["light"] = mirror_light(parts["light"])
+    return layout.pack(mirrored)
+
+
+def encode_matrix(matrix: np.ndarray) -> str:
+    """Return a matrix as text: base64 of little-endian float16, row by row."""
+    return base64.b64encode(np.asarray(matrix, "<f2").tobytes()).decode()
+
+
+def decode_matrix(text: str, size: int) -> np.ndarray:
+    """Return the (size, size) float64 matrix of ``encode_matrix``.
+
+    Raises:
+        InputError: the text has another length.
+    """
+    values = np.frombuffer(base64.b64decode(text), "<f2")
+    if values.size != size * size:
+        raise InputError(f"matrix: expected {size * size} values, got {values.size}")
+    return values.reshape(size, size).astype(np.float64)
