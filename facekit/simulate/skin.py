@@ -48,7 +48,7 @@ class SkinStyle:
         brow_colour: (3,) linear RGB; brow_density, brow_width: 1 typical.
         lip_tint: (3,) factors on the skin's own colour.
         beard: 0 none to 1 full; beard_colour: (3,).
-        shadow_under_eyes: 0 to 1; lashes: 0 to 1; moles: strength, 1 typical.
+        shadow_under_eyes: 0 to 1; lashes: 0 to 1.
     """
 
     seed: int
@@ -67,7 +67,6 @@ class SkinStyle:
     beard_colour: tuple[float, ...]
     shadow_under_eyes: float
     lashes: float
-    moles: float = 1.0
 
     @property
     def tone(self) -> np.ndarray:
