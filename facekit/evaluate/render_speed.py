@@ -44,10 +44,7 @@ def render_step(size: int, *, plain: bool = False, batch: int = 1) -> Work:
     import torch
 
     from facekit.render.differentiable import plain as twin
-    from facekit.render.differentiable.held import hold
-    from facekit.render.differentiable.normals import vertex_normals
-    from facekit.render.differentiable.photometric import photometric
-    from facekit.render.differentiable.project import project
+    from facekit.render.differentiable.mesh_photometric import mesh_photometric
     from facekit.render.differentiable.topology import Topology
 
     model = load_builtin()
@@ -62,18 +59,11 @@ def render_step(size: int, *, plain: bool = False, batch: int = 1) -> Work:
     image = torch.rand(batch, size, size, 3, generator=generator)
     mask = torch.ones(batch, size, size)
 
-    flatten, turn, compare = (
-        (twin.project, twin.vertex_normals, twin.photometric)
-        if plain
-        else (project, vertex_normals, photometric)
-    )
+    compare = twin.mesh_photometric if plain else mesh_photometric
 
     def work() -> tuple[torch.Tensor, ...]:
         torch.set_num_threads(threads.num_threads())
-        points = flatten(vertices, intrinsics)
-        held = hold(points, topology, size, size)
-        normals = turn(vertices, topology)
-        value = compare(points, normals, albedo, light, image, mask, held, topology)
+        value = compare(vertices, intrinsics, albedo, light, image, mask, topology)
         return torch.autograd.grad(value.sum(), (vertices, albedo, light))
 
     work()

@@ -11,10 +11,7 @@ from facekit.errors import UsageError
 from facekit.fit.first_order.config import RENDERERS
 from facekit.fit.terms.image import photometric_loss
 from facekit.render.differentiable import plain
-from facekit.render.differentiable.held import hold
-from facekit.render.differentiable.normals import vertex_normals
-from facekit.render.differentiable.photometric import photometric
-from facekit.render.differentiable.project import project
+from facekit.render.differentiable.mesh_photometric import mesh_photometric
 from facekit.render.differentiable.renderer import Renderer, open_renderer
 from facekit.render.differentiable.topology import Topology
 
@@ -128,29 +125,12 @@ class _Fused(_Rendered):
         image: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        height, width = mask.shape[1:]
-        points = project(vertices, intrinsics)
-        held = hold(points, self.topology, width, height)
-        normals = vertex_normals(vertices, self.topology)
-        return photometric(points, normals, albedo, light, image, mask, held, self.topology).sum()
+        return self._compare(vertices, intrinsics, albedo, light, image, mask, self.topology).sum()
+
+    _compare = staticmethod(mesh_photometric)
 
 
-class _Plain(_Rendered):
+class _Plain(_Fused):
     """Through the kernels' twins in plain torch operations."""
 
-    def residual(
-        self,
-        vertices: Tensor,
-        albedo: Tensor,
-        light: Tensor,
-        intrinsics: Tensor,
-        image: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        height, width = mask.shape[1:]
-        points = plain.project(vertices, intrinsics)
-        held = hold(points, self.topology, width, height)
-        normals = plain.vertex_normals(vertices, self.topology)
-        return plain.photometric(
-            points, normals, albedo, light, image, mask, held, self.topology
-        ).sum()
+    _compare = staticmethod(plain.mesh_photometric)

@@ -6,10 +6,10 @@ import math
 
 import numba
 
-_Y00 = 0.5 * math.sqrt(1 / math.pi)
-_Y1 = 0.5 * math.sqrt(3 / math.pi)
-_Y2 = 0.5 * math.sqrt(15 / math.pi)
-_Y20 = 0.25 * math.sqrt(5 / math.pi)
+Y00 = 0.5 * math.sqrt(1 / math.pi)
+Y1 = 0.5 * math.sqrt(3 / math.pi)
+Y2 = 0.5 * math.sqrt(15 / math.pi)
+Y20 = 0.25 * math.sqrt(5 / math.pi)
 
 
 @numba.njit(inline="always")
@@ -24,15 +24,15 @@ def unit(x, y, z):
 def harmonics(x, y, z):
     """The nine harmonics of ``render.shade.sh_basis`` at a unit vector."""
     return (
-        _Y00,
-        _Y1 * y,
-        _Y1 * z,
-        _Y1 * x,
-        _Y2 * x * y,
-        _Y2 * y * z,
-        _Y20 * (3.0 * z * z - 1.0),
-        _Y2 * x * z,
-        0.5 * _Y2 * (x * x - y * y),
+        Y00,
+        Y1 * y,
+        Y1 * z,
+        Y1 * x,
+        Y2 * x * y,
+        Y2 * y * z,
+        Y20 * (3.0 * z * z - 1.0),
+        Y2 * x * z,
+        0.5 * Y2 * (x * x - y * y),
     )
 
 
@@ -92,8 +92,8 @@ def _add(total, i, value, g):
 @numba.njit(inline="always")
 def harmonics_backward(x, y, z, inverse, g):
     """The gradient at a vector whose unit vector is (x, y, z), of harmonics with gradient g."""
-    gx = _Y1 * g[3] + _Y2 * (y * g[4] + z * g[7] + x * g[8])
-    gy = _Y1 * g[1] + _Y2 * (x * g[4] + z * g[5] - y * g[8])
-    gz = _Y1 * g[2] + _Y2 * (y * g[5] + x * g[7]) + 6.0 * _Y20 * z * g[6]
+    gx = Y1 * g[3] + Y2 * (y * g[4] + z * g[7] + x * g[8])
+    gy = Y1 * g[1] + Y2 * (x * g[4] + z * g[5] - y * g[8])
+    gz = Y1 * g[2] + Y2 * (y * g[5] + x * g[7]) + 6.0 * Y20 * z * g[6]
     along = x * gx + y * gy + z * gz
     return (gx - x * along) * inverse, (gy - y * along) * inverse, (gz - z * along) * inverse

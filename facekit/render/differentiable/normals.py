@@ -59,7 +59,7 @@ class _VertexNormals(torch.autograd.Function):
         normals = np.empty_like(points)
         lengths = np.empty((batch, count), points.dtype)
         run_ranges(
-            lambda a, b: _face_cross(points, topology.index, cross, a, b),
+            lambda a, b: face_cross(points, topology.index, cross, a, b),
             batch * len(topology.faces),
             min_chunk=_MIN_ITEMS,
         )
@@ -85,19 +85,17 @@ class _VertexNormals(torch.autograd.Function):
         sums, out = np.empty_like(vertices), np.empty_like(vertices)
         faces = np.empty((batch, len(topology.faces), 3), vertices.dtype)
         run_ranges(
-            lambda a, b: _through_length(given, normals, ctx.lengths, sums, a, b),
+            lambda a, b: through_length(given, normals, ctx.lengths, sums, a, b),
             batch * count,
             min_chunk=2 * _MIN_ITEMS,
         )
         run_ranges(
-            lambda a, b: _to_faces(sums, topology.index, faces, a, b),
+            lambda a, b: to_faces(sums, topology.index, faces, a, b),
             batch * len(topology.faces),
             min_chunk=_MIN_ITEMS,
         )
         run_ranges(
-            lambda a, b: _to_vertices(
-                vertices, faces, topology.offsets, topology.around, out, a, b
-            ),
+            lambda a, b: to_vertices(vertices, faces, topology.offsets, topology.around, out, a, b),
             batch * count,
             min_chunk=_MIN_ITEMS,
         )
@@ -105,7 +103,8 @@ class _VertexNormals(torch.autograd.Function):
 
 
 @numba.njit(both(lambda t: (read(t, 3), INDEX2, write(t, 3), LONG, LONG)), **OPTIONS)
-def _face_cross(vertices, faces, cross, start, stop):
+def face_cross(vertices, faces, cross, start, stop):
+    """Twice the area of each face along its normal, of faces [start, stop) of the batch."""
     count = faces.shape[0]
     for b in range(start // count, -(-stop // count)):
         place, out = vertices[b], cross[b]
@@ -144,7 +143,7 @@ def _sum_faces(cross, offsets, around, normals, lengths, start, stop):
 @numba.njit(
     both(lambda t: (read(t, 3), read(t, 3), read(t, 2), write(t, 3), LONG, LONG)), **OPTIONS
 )
-def _through_length(gradient, normals, lengths, out, start, stop):
+def through_length(gradient, normals, lengths, out, start, stop):
     """The gradient of s / |s|: (g - n (n . g)) / |s|."""
     count = normals.shape[1]
     for b in range(start // count, -(-stop // count)):
@@ -160,7 +159,8 @@ def _through_length(gradient, normals, lengths, out, start, stop):
 
 
 @numba.njit(both(lambda t: (read(t, 3), INDEX2, write(t, 3), LONG, LONG)), **OPTIONS)
-def _to_faces(sums, faces, out, start, stop):
+def to_faces(sums, faces, out, start, stop):
+    """Each face's sum of its corners' gradients."""
     count = faces.shape[0]
     for b in range(start // count, -(-stop // count)):
         total, face = sums[b], out[b]
@@ -174,7 +174,7 @@ def _to_faces(sums, faces, out, start, stop):
 @numba.njit(
     both(lambda t: (read(t, 3), read(t, 3), INDEX1, INDEX2, write(t, 3), LONG, LONG)), **OPTIONS
 )
-def _to_vertices(vertices, gradients, offsets, around, out, start, stop):
+def to_vertices(vertices, gradients, offsets, around, out, start, stop):
     """With c = v x n + n x p + p x v (next, previous corner), g . c has the gradient (n - p) x g.
 
     It is independent of v, so a face's three corners are treated alike.

@@ -15,16 +15,18 @@ from numba import types
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from facekit.render.differentiable.harmonics import (
-    add_light,
-    harmonics,
-    harmonics_backward,
-    lit,
-    lit_backward,
-    unit,
-)
 from facekit.render.differentiable.held import Held
 from facekit.render.differentiable.interpolate import check_held
+from facekit.render.differentiable.pixel_block import (
+    BLOCK,
+    IMAGE,
+    MASK,
+    SIZE,
+    add_block,
+    put_corners,
+    shade_block,
+    sum_block,
+)
 from facekit.render.differentiable.residual import EPSILON, check_epsilon, check_picture
 from facekit.render.differentiable.runs import add_runs, add_small
 from facekit.render.differentiable.signatures import (
@@ -40,13 +42,6 @@ from facekit.render.differentiable.signatures import (
 )
 from facekit.render.differentiable.tensors import check_same_dtype, check_tensor, to_numpy
 from facekit.render.differentiable.topology import Topology
-from facekit.render.differentiable.weights import (
-    blend,
-    corner,
-    dot,
-    weights,
-    weights_backward,
-)
 from facekit.threads import run_ranges
 
 
@@ -113,26 +108,25 @@ class _Photometric(torch.autograd.Function):
         topology: Topology,
         epsilon: float,
     ) -> Tensor:
-        screen, turned, skin, lamp = (to_numpy(t) for t in (points, normals, albedo, light))
+        rows = np.concatenate([to_numpy(t) for t in (points, normals, albedo)], axis=2, dtype=float)
+        lamp = to_numpy(light).astype(float, copy=False)
         picture, weight = to_numpy(image).reshape(-1, 3), to_numpy(mask).reshape(-1)
         wanted = any(ctx.needs_input_grad[:4])
-        count = screen.shape[1] if wanted else 0
-        parts = np.empty((len(held.runs), count, 9))
+        parts = np.empty((len(held.runs), rows.shape[1] if wanted else 0, 9))
         lights = np.empty((len(held.runs), 9, 3))
         sums = np.empty((len(held.runs), 2))
         run_ranges(
             lambda a, b: _photometric(
-                screen, turned, skin, lamp, picture, weight, topology.index, held.pixels,
-                held.triangle, held.runs, held.shape[1], held.shape[2], epsilon, wanted,
-                parts, lights, sums, a, b,
+                rows, lamp, picture, weight, topology.index, held.pixels, held.triangle,
+                held.runs, held.shape[1], held.shape[2], epsilon, wanted, parts, lights, sums, a, b,
             ),
             len(held.runs),
         )  # fmt: skip
         total = add_small(sums, held)
         scale = 1 / np.maximum(total[:, 1], 1)
-        ctx.held, ctx.dtype = held, screen.dtype
+        ctx.held, ctx.dtype = held, to_numpy(points).dtype
         ctx.save_for_backward(*(torch.from_numpy(array) for array in (parts, lights, scale)))
-        return torch.from_numpy((total[:, 0] * scale).astype(screen.dtype))
+        return torch.from_numpy((total[:, 0] * scale).astype(ctx.dtype))
 
     @staticmethod
     @once_differentiable
@@ -145,89 +139,51 @@ class _Photometric(torch.autograd.Function):
         return points, normals, albedo, torch.from_numpy(lamp), *[None] * 5
 
 
-@numba.njit(inline="always")
-def _add(part, v, place, weight, normal, skin):
-    part[v, 0] += place[0]
-    part[v, 1] += place[1]
-    part[v, 2] += place[2]
-    part[v, 3] += weight * normal[0]
-    part[v, 4] += weight * normal[1]
-    part[v, 5] += weight * normal[2]
-    part[v, 6] += weight * skin[0]
-    part[v, 7] += weight * skin[1]
-    part[v, 8] += weight * skin[2]
-
-
 @numba.njit(
     both(
         lambda t: (
-            read(t, 3), read(t, 3), read(t, 3), read(t, 3), read(t, 2), read(t, 1), INDEX2, INDEX1,
-            INDEX1, LONG2, LONG, LONG, DOUBLE, types.boolean,
+            read(DOUBLE, 3), read(DOUBLE, 3), read(t, 2), read(t, 1), INDEX2, INDEX1, INDEX1,
+            LONG2, LONG, LONG, DOUBLE, types.boolean,
             write(DOUBLE, 3), write(DOUBLE, 3), write(DOUBLE, 2), LONG, LONG,
         )
     ),
     **OPTIONS,
 )  # fmt: skip
 def _photometric(
-    points, normals, albedo, light, image, mask, faces, pixels,
-    triangle, runs, height, width, epsilon, wanted,
+    rows, light, image, mask, faces, pixels, triangle, runs, height, width, epsilon, wanted,
     parts, lights, sums, start, stop,
 ):  # fmt: skip
-    to_light, lamp = np.empty((9, 3)), np.empty((9, 3))
+    block, corners = np.zeros(SIZE), np.empty((BLOCK, 3), np.uint32)
     for run in range(start, stop):
         b = runs[run, 0]
-        screen, turned, skin = points[b], normals[b], albedo[b]
-        part = parts[run]
-        part[:] = 0
-        to_light[:] = 0.0
-        for i in range(9):
-            for c in range(3):
-                lamp[i, c] = light[b, i, c]
-        total = total_weight = 0.0
+        row, lamp = rows[b], light[b]
+        lights[run] = 0.0
+        sums[run] = 0.0
+        parts[run] = 0.0
         before = b * height * width
-        for n in range(runs[run, 1], runs[run, 2]):
+        count = 0
+        last = runs[run, 2] - 1
+        for n in range(runs[run, 1], last + 1):
             pixel = pixels[n]
             m = float(mask[pixel])
             # A masked pixel adds nothing to anything.
-            if m == 0:
-                continue
-            at = np.uint32(pixel - before)
-            y, x = at // np.uint32(width), at % np.uint32(width)
-            t = triangle[n]
-            i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
-            p, q, r = corner(screen, i, x, y), corner(screen, j, x, y), corner(screen, k, x, y)
-            w0, w1, w2, inverse = weights(p, q, r)
-            w = (w0, w1, w2)
-            mx, my, mz = blend(turned, i, j, k, w)
-            nx, ny, nz, shrink = unit(mx, my, mz)
-            basis = harmonics(nx, ny, nz)
-            s0, s1, s2 = lit(basis, lamp, 0), lit(basis, lamp, 1), lit(basis, lamp, 2)
-            a0, a1, a2 = blend(skin, i, j, k, w)
-            d0, d1, d2 = (
-                a0 * s0 - image[pixel, 0], a1 * s1 - image[pixel, 1], a2 * s2 - image[pixel, 2],
-            )  # fmt: skip
-            root = np.sqrt(epsilon + d0 * d0 + d1 * d1 + d2 * d2)
-            total += m * root
-            total_weight += m
-            if not wanted:
-                continue
-            factor = m / root
-            d0, d1, d2 = factor * d0, factor * d1, factor * d2
-            to_skin = (s0 * d0, s1 * d1, s2 * d2)
-            to_shading = (a0 * d0, a1 * d1, a2 * d2)
-            add_light(to_light, basis, to_shading)
-            to_normal = harmonics_backward(nx, ny, nz, shrink, lit_backward(lamp, to_shading))
-            to_weights = (
-                dot(turned, i, to_normal) + dot(skin, i, to_skin),
-                dot(turned, j, to_normal) + dot(skin, j, to_skin),
-                dot(turned, k, to_normal) + dot(skin, k, to_skin),
-            )
-            e0, e1, e2 = weights_backward(p, q, r, w, inverse, to_weights)
-            _add(part, i, e0, w0, to_normal, to_skin)
-            _add(part, j, e1, w1, to_normal, to_skin)
-            _add(part, k, e2, w2, to_normal, to_skin)
-        for i in range(9):
-            for c in range(3):
-                lights[run, i, c] = to_light[i, c]
-        sums[run, 0] = total
-        sums[run, 1] = total_weight
+            if m != 0:
+                at = np.uint32(pixel - before)
+                y, x = at // np.uint32(width), at % np.uint32(width)
+                i, j, k = faces[triangle[n], 0], faces[triangle[n], 1], faces[triangle[n], 2]
+                corners[count, 0] = i
+                corners[count, 1] = j
+                corners[count, 2] = k
+                put_corners(block, count, row, i, j, k, float(x), float(y))
+                block[IMAGE + count] = image[pixel, 0]
+                block[IMAGE + BLOCK + count] = image[pixel, 1]
+                block[IMAGE + 2 * BLOCK + count] = image[pixel, 2]
+                block[MASK + count] = m
+                count += 1
+            if count == BLOCK or (n == last and count > 0):
+                block[MASK + count : MASK + BLOCK] = 0.0
+                shade_block(block, lamp, epsilon)
+                sum_block(block, sums[run], lights[run])
+                if wanted:
+                    add_block(block, corners, count, parts[run])
+                count = 0

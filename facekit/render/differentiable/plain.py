@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facekit.render.differentiable.held import Held
+from facekit.render.differentiable.held import Held, hold
 from facekit.render.differentiable.residual import EPSILON
 from facekit.render.differentiable.silhouette import find_silhouettes
 from facekit.render.differentiable.topology import Topology
@@ -126,6 +126,25 @@ def photometric(
     seen = interpolate(points, torch.cat([normals, albedo], dim=-1), held, topology)
     colours = shade(seen[:, :3], seen[:, 3:], light, held)
     return masked_residual(colours, image, mask, held, epsilon=epsilon)
+
+
+def mesh_photometric(
+    vertices: Tensor,
+    intrinsics: Tensor,
+    albedo: Tensor,
+    light: Tensor,
+    image: Tensor,
+    mask: Tensor,
+    topology: Topology,
+    *,
+    epsilon: float = EPSILON,
+    cull: bool = True,
+) -> Tensor:
+    """See ``mesh_photometric.mesh_photometric``; what a pixel sees is found on the CPU."""
+    points = project(vertices, intrinsics)
+    held = hold(points, topology, image.shape[2], image.shape[1], cull=cull)
+    normals = vertex_normals(vertices, topology)
+    return photometric(points, normals, albedo, light, image, mask, held, topology, epsilon=epsilon)
 
 
 def antialias(

@@ -59,15 +59,22 @@ class _Project(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         places, lens = (to_numpy(tensor) for tensor in ctx.saved_tensors)
-        given = to_numpy(gradient)
-        out = np.empty_like(places)
-        batch, count = out.shape[:2]
-        runs = -(-count // _RUN)
-        sums = np.zeros((batch, runs, 2, 3), out.dtype)
-        run_ranges(lambda a, b: _backward(places, lens, given, out, sums, a, b), batch * runs)
-        total = np.zeros_like(lens)
-        total[:, :2] = sums.sum(axis=1)
+        out, total = backward_of_projection(places, lens, to_numpy(gradient))
         return torch.from_numpy(out), torch.from_numpy(total)
+
+
+def backward_of_projection(
+    places: np.ndarray, lens: np.ndarray, given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients at vertices (B, V, 3) and intrinsics (B, 3, 3) of one at the points."""
+    out = np.empty_like(places)
+    batch, count = out.shape[:2]
+    runs = -(-count // _RUN)
+    sums = np.zeros((batch, runs, 2, 3), out.dtype)
+    run_ranges(lambda a, b: _backward(places, lens, given, out, sums, a, b), batch * runs)
+    total = np.zeros_like(lens)
+    total[:, :2] = sums.sum(axis=1)
+    return out, total
 
 
 @numba.njit(both(lambda t: (read(t, 3), read(t, 3), write(t, 3), LONG, LONG)), **OPTIONS)

@@ -11,6 +11,7 @@ from facekit.geometry.mesh import vertex_normals as reference_normals
 from facekit.render.differentiable import plain
 from facekit.render.differentiable.held import hold, hold_triangles
 from facekit.render.differentiable.interpolate import interpolate
+from facekit.render.differentiable.mesh_photometric import mesh_photometric
 from facekit.render.differentiable.normals import vertex_normals
 from facekit.render.differentiable.photometric import photometric
 from facekit.render.differentiable.project import project
@@ -58,10 +59,15 @@ def cases(scene):
             lambda p, n, a, light: plain.photometric(p, n, a, light, image, mask, held, top),
             (points, normals, scene.albedo, scene.light),
         ),
+        "mesh": (
+            lambda v, k, a, light: mesh_photometric(v, k, a, light, image, mask, top),
+            lambda v, k, a, light: plain.mesh_photometric(v, k, a, light, image, mask, top),
+            (scene.vertices, scene.intrinsics, scene.albedo, scene.light),
+        ),
     }
 
 
-NAMES = ["project", "normals", "interpolate", "shade", "residual", "photometric"]
+NAMES = ["project", "normals", "interpolate", "shade", "residual", "photometric", "mesh"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -91,8 +97,9 @@ def test_gradients_equal_finite_differences(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_number_of_threads_changes_no_bit(name, dtype, monkeypatch):
     monkeypatch.setattr("facekit.render.differentiable.held._RUN", 40)
-    for module in ("normals", "project", "runs"):
-        for limit in ("_MIN_ITEMS", "_MIN_VERTICES"):
+    monkeypatch.setattr("facekit.render.differentiable.mesh_photometric._BAND", 40)
+    for module in ("normals", "project", "runs", "mesh_photometric"):
+        for limit in ("_MIN_ITEMS", "_MIN_VERTICES", "_MIN_ROWS"):
             path = f"facekit.render.differentiable.{module}.{limit}"
             monkeypatch.setattr(path, 7, raising=False)
     fused, _, tensors = cases(Scene(batch=3, dtype=dtype))[name]
@@ -233,3 +240,38 @@ def test_rejections():
         masked_residual(torch.zeros(len(held.pixels), 3).double(), scene.image, scene.image, held)
     with pytest.raises(InputError, match="2\\^31 pixels"):
         hold(points, top, 1 << 16, 1 << 15)
+
+
+def test_pictures_that_see_no_mesh_or_part_of_it_are_compared_as_the_twin_does():
+    scene = Scene(batch=3)
+    scene.intrinsics[0, :2, 2] += 500  # beside the picture
+    scene.intrinsics[1, 1, 2] -= scene.size / 2  # its upper half cut off
+    behind = scene.vertices.clone()
+    behind[2, 3] = torch.tensor([0.0, 0.0, -5.0])  # faces at one vertex reach behind the camera
+    inputs = (behind, scene.intrinsics, scene.albedo, scene.light)
+    results = []
+    for function in (mesh_photometric, plain.mesh_photometric):
+        leaves = [leaf(t) for t in inputs]
+        value = function(*leaves, scene.image, scene.mask, scene.topology)
+        results.append([value, *gradients(value, leaves)])
+    assert float(results[0][0][0].detach()) == 0
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+def test_a_whole_mesh_is_checked_as_its_parts_are():
+    scene = Scene(batch=2)
+    good = (scene.vertices, scene.intrinsics, scene.albedo, scene.light, scene.image, scene.mask)
+    for position, wrong in (
+        (0, scene.vertices[:, :-1]),
+        (1, scene.intrinsics[:1]),
+        (2, scene.albedo.float()),
+        (3, scene.light[:, :4]),
+        (4, scene.image[..., :2]),
+        (5, scene.mask[:, 1:]),
+    ):
+        given = [*good[:position], wrong, *good[position + 1 :]]
+        with pytest.raises(InputError):
+            mesh_photometric(*given, scene.topology)
+    with pytest.raises(InputError, match="epsilon"):
+        mesh_photometric(*good, scene.topology, epsilon=0.0)
