@@ -27,7 +27,7 @@ from facekit.fit.photometric_problem import (
     Seen,
     build_surface,
 )
-from facekit.fit.pixels import ImageLevel, channel_weights, face_light, make_level
+from facekit.fit.pixels import ImageLevel, channel_weights, face_light, make_level, shrunk_mask
 from facekit.fit.prior import FacePrior, check_prior
 from facekit.fit.shading import harmonics
 from facekit.morphable.model import MorphableModel
@@ -85,6 +85,7 @@ class PhotometricFitter:
         intrinsics: np.ndarray,
         *,
         prior: FacePrior | None = None,
+        mask: np.ndarray | None = None,
     ) -> PhotometricFit:
         """Fit one face.
 
@@ -94,6 +95,7 @@ class PhotometricFitter:
             start: landmark fit.
             intrinsics: (3, 3) of the photograph, with the fitted focal length.
             prior: what is believed of the coefficients; None takes the model's own.
+            mask: (H, W) weights of pixels in [0, 1], or None.
 
         Raises:
             ItemError: too little of the face is seen, or the solver diverges.
@@ -110,6 +112,9 @@ class PhotometricFitter:
         )
         marks.weights = start.weights
         problem = PhotometricProblem(marks, self.surface, self.model, self.config)
+        if mask is not None:
+            blur_px = max(self.config.blur_mm) * float(intrinsics[0, 0] / start.translation[2])
+            problem.mask = shrunk_mask(mask, blur_px)
         coefficients = np.concatenate([start.identity, start.expression])
         state = FaceState(coefficients, start.rotation, start.translation, 0.0)
         return self._solve(problem, image, intrinsics, state)

@@ -29,6 +29,7 @@ from facekit.fit.patch import SurfacePatch
 from facekit.fit.pixels import ImageLevel, channel_weights
 from facekit.fit.shading import harmonics, harmonics_slope
 from facekit.fit.visibility import mean_openness, unhidden_vertices
+from facekit.geometry.sampling import sample_image
 from facekit.morphable.model import MorphableModel
 
 # The light: nine harmonics and the share of ambient occlusion that shows.
@@ -142,6 +143,7 @@ class PhotometricProblem:
         self.num_free = self.num_face + NUM_LIGHT
         self.light_mean = np.zeros(NUM_LIGHT)
         self.light_mean[-1] = config.hollows[0]
+        self.mask: np.ndarray | None = None  # (H, W) float32 weights of the photograph's pixels
 
     def camera_points(self, face: FaceState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Support's points in the head frame, samples' in the camera's, and their normals."""
@@ -252,11 +254,13 @@ class PhotometricProblem:
             ItemError: too little of the face is seen.
         """
         index = self._visible(at.face, level)
+        shown = self._shown(at.face)[index]
+        index, shown = index[shown > LEFT_OUT], shown[shown > LEFT_OUT]
         if len(index) < 30:
             raise ItemError("photometric fit: less than a few points of skin are seen")
         own = self.surface.own_variance[index]
         covariance = self._covariance(at, level, index)
-        chosen = np.ones(len(index)) if weights is None else weights[index]
+        chosen = shown if weights is None else shown * weights[index]
         total = np.diag(covariance) + own
         diagonal = np.arange(len(index))
         covariance[diagonal, diagonal] += own + total * (1 / chosen - 1)
@@ -313,6 +317,15 @@ class PhotometricProblem:
         tilt = self._shading(unit, at.light[:9], level.floor)[2][index] @ at.face.rotation
         relief = self.config.noise.relief_process(self.places[index], tilt)
         return self.surface.process[np.ix_(index, index)] + relief
+
+    def _shown(self, face: FaceState) -> np.ndarray:
+        """The mask's weights (N,) where the samples lie in the photograph."""
+        if self.mask is None:
+            return np.ones(len(self.patch.samples))
+        _, camera, _ = self.camera_points(face)
+        spots = self.landmarks.focal * camera[:, :2] / np.maximum(camera[:, 2:], 1.0)
+        x, y = (spots + self.landmarks.centre).T
+        return sample_image(self.mask, x, y)[:, 0].astype(np.float64)
 
     def _visible(self, face: FaceState, level: ImageLevel) -> np.ndarray:
         _, camera, normals = self.camera_points(face)

@@ -63,6 +63,14 @@ def face_light(image: np.ndarray, points: np.ndarray, weights: np.ndarray) -> fl
     return float(np.median(srgb_to_linear(image[y[inside], x[inside]] / np.float32(255)) @ weights))
 
 
+def shrunk_mask(mask: np.ndarray, blur_px: float) -> np.ndarray:
+    """Return a mask (H, W) whose pixels no masked one reaches by a blur of this deviation."""
+    reach = max(1, round(1.5 * blur_px))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    kept = cv2.erode(np.asarray(mask, np.float32), disc, borderValue=1.0)
+    return np.clip(kept, 0, 1)
+
+
 def make_level(
     image: np.ndarray,
     camera: Camera,
