@@ -1,0 +1,1 @@
+"""Capture stages: calibration, sparse and dense reconstruction."""
