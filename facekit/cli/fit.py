@@ -111,6 +111,14 @@ def fit(
         Renderer,
         typer.Option(help="What the adam presets draw through."),
     ] = Renderer.BUILTIN,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="What sees the face before landmarks and pixels are fitted: auto (the shipped "
+            "network, where it is the model's), none, or an ONNX file of facekit train params.",
+            metavar="NAME",
+        ),
+    ] = "auto",
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     overwrite: opt.Overwrite = False,
@@ -151,6 +159,7 @@ def fit(
         photometric=chosen.photometric,
         first_order=chosen.first_order,
         renderer=renderer.value,
+        network="none" if preset is Preset.FAST else network,
     )
     with out.progress("fit") as progress:
         result = fit_photos(

@@ -13,6 +13,7 @@ from facekit.detect.session import Network, open_asset, open_file
 from facekit.errors import InputError
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import CROP_ID, five_crop, warp
+from facekit.morphable.builtin import list_assets
 from facekit.morphable.layout import (
     CoefficientLayout,
     basis_sha256,
@@ -22,6 +23,7 @@ from facekit.morphable.layout import (
 from facekit.morphable.model import MorphableModel
 from facekit.render.shade import mirror_light
 
+ASSET = "parameters"
 SCHEMA = "facekit.parameter-network/1"
 # Rows of the first two rotation columns that change sign in a mirror.
 MIRRORED_ROTATION = np.array([1, -1, -1, -1, 1, 1])
@@ -100,12 +102,29 @@ class ParameterReader:
         )
 
 
-def open_reader(source: str | Path, model: MorphableModel) -> ParameterReader:
-    """Open a parameter network: an asset's name or a file."""
-    path = Path(source)
-    if path.suffix == ".onnx":
-        return ParameterReader(open_file(path), model, where=str(path))
-    return ParameterReader(open_asset(str(source)), model, where=str(source))
+def open_reader(source: str | Path, model: MorphableModel) -> ParameterReader | None:
+    """Open a parameter network for a model.
+
+    Args:
+        source: ``none``; ``auto``, the shipped one where it is this model's; or an ONNX file.
+        model: what its coefficients are to belong to.
+
+    Returns:
+        The reader; None for ``none``, and for ``auto`` where no shipped network is the model's.
+
+    Raises:
+        InputError: the file cannot be read, is no such network, or one of another model.
+    """
+    if str(source) == "none":
+        return None
+    if str(source) != "auto":
+        return ParameterReader(open_file(Path(source)), model, where=str(source))
+    if ASSET not in {entry.name for entry in list_assets()}:
+        return None
+    network = open_asset(ASSET)
+    if network.metadata.get("facekit.basis_sha256") != basis_sha256(model):
+        return None
+    return ParameterReader(network, model, where=ASSET)
 
 
 def mirrors(model: MorphableModel) -> dict[str, np.ndarray]:

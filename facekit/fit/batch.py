@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit import threads
+from facekit.detect.parameters import open_reader
 from facekit.detect.registry import Detector, open_detector
 from facekit.errors import FacekitError, ItemError, UsageError
 from facekit.export import report
@@ -68,6 +69,7 @@ class FitOptions:
         landmark_fit: settings of the solver.
         photometric: also fit the pixels.
         first_order: a published Adam schedule instead, or empty; renderer: that it draws through.
+        network: what sees a face before it is fitted: ``auto``, ``none`` or a file.
     """
 
     model: str = "builtin"
@@ -89,6 +91,7 @@ class FitOptions:
     photometric: bool = False
     first_order: str = ""
     renderer: str = "builtin"
+    network: str = "auto"
 
     def __post_init__(self) -> None:
         given = [v for v in (self.focal_px, self.focal_35mm, self.fov_deg) if v]
@@ -150,6 +153,7 @@ class PhotoFitter:
             photometric=options.photometric,
             first_order=options.first_order,
             renderer=options.renderer,
+            network=open_reader(options.network, self.model),
         )
         if options.first_order:
             self.fitter.adam.open()
@@ -165,7 +169,12 @@ class PhotoFitter:
 
     def assets(self) -> dict[str, str]:
         """Return name to hash of what results depend on."""
-        return {"model": self.model.sha256, "landmarks": self.detector.fingerprint}
+        network = self.fitter.network
+        return {
+            "model": self.model.sha256,
+            "landmarks": self.detector.fingerprint,
+            "network": "none" if network is None else network.fingerprint,
+        }
 
     def run(self, item: InputImage, folder: Path) -> dict[str, Any]:
         """Fit one photograph into ``folder`` and return its manifest record.

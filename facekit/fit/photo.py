@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from facekit.detect.landmark_sets import ibug68_to_five
+from facekit.detect.parameters import ParameterReader
 from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import LandmarkBasis, build_landmark_basis
 from facekit.fit.light import estimate_light
+from facekit.fit.network_prior import network_prior
+from facekit.fit.prior import FacePrior
 from facekit.fit.scale import (
     Distance,
     FocalPrior,
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 _SAMPLES = 800
 # Deviations from the expected beyond which a measured iris, or a told distance, cannot be right.
 _IRIS_LIMIT, _DISTANCE_LIMIT = 3.0, 5.0
+# Below this the parameter network sees no face in its crop, so that it knows nothing of it.
+_LEAST_PRESENCE = 0.5
 
 
 class Setting(NamedTuple):
@@ -110,6 +116,7 @@ class FaceFitter:
         photometric: also fit the pixels, starting from the landmarks; see ``fit.photometric``.
         first_order: a published schedule of ``first_order.config.SCHEDULES`` instead, or empty.
         renderer: that it draws through; one of ``first_order.config.RENDERERS``.
+        network: says what a face looks like before landmarks and pixels are fitted, or None.
     """
 
     model: MorphableModel
@@ -118,6 +125,7 @@ class FaceFitter:
     photometric: bool = False
     first_order: str = ""
     renderer: str = "builtin"
+    network: ParameterReader | None = None
 
     @cached_property
     def basis(self) -> LandmarkBasis:
@@ -184,6 +192,7 @@ class FaceFitter:
             found = self.adam.fit(image, face, intrinsics)
             fit, albedo = found.fit, found.albedo
         else:
+            prior = self._belief(image, face)
             fit = fit_landmarks(
                 self.basis,
                 self.model,
@@ -191,10 +200,11 @@ class FaceFitter:
                 intrinsics=intrinsics,
                 confidence=face.confidence,
                 config=replace(self.config, log_focal_std=focal.log_std),
+                prior=prior,
             )
             intrinsics[[0, 1], [0, 1]] = fit.focal
             if self.photometric:
-                pixels = self.pixels.fit(image, face, fit, intrinsics).fit
+                pixels = self.pixels.fit(image, face, fit, intrinsics, prior=prior).fit
                 fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
             fit, cues = self._measured(fit, face, known, intrinsics)
         intrinsics[[0, 1], [0, 1]] = fit.focal
@@ -218,6 +228,15 @@ class FaceFitter:
             error,
             albedo,
         )
+
+    def _belief(self, image: np.ndarray, face: DetectedFace) -> FacePrior | None:
+        """What the network sees; None where it sees no face, and the model's own prior holds."""
+        if self.network is None or face.ibug68 is None:
+            return None
+        reading = self.network.read(image, ibug68_to_five(face.ibug68))
+        if reading.presence < _LEAST_PRESENCE:
+            return None
+        return network_prior(self.model, reading)
 
     def _measured(
         self, fit: LandmarkFit, face: DetectedFace, known: Setting, intrinsics: np.ndarray

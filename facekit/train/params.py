@@ -227,7 +227,8 @@ class ParamsTask:
         for batch in self.validation_batches():
             with torch.no_grad():
                 output = model(batch.images.float().contiguous(memory_format=torch.channels_last))
-                losses = self._losses(*output, batch)
+                values, log_sigma, presence = output
+                losses = self._losses(values, log_sigma, presence, batch)
                 difference = output.coefficients - batch.coefficients
                 mm = self.geometry.squared_mm(
                     difference[:, self.layout.part("identity")], "identity"

@@ -193,6 +193,7 @@ def test_trained_exported_and_read(model, tmp_path):
     differences = export_params(tmp_path / "run" / "best.pth", path, task, model)
     assert max(differences.values()) < 5e-3
     reader = open_reader(path, model)
+    assert open_reader("none", model) is None
     face = faces.face(0)
     five = face.params["landmarks_2d"][[36, 45, 30, 48, 54]]
     reading = reader.read(face.image, five)
