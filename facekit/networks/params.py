@@ -17,6 +17,11 @@ from facekit.networks.blocks import (
 )
 
 
+# Bounds of the logarithm of a deviation over the coefficient's own: what never varies would be
+# surer and surer without end.
+_SPREAD = (-5.0, 3.0)
+
+
 class ParameterOutput(NamedTuple):
     """What the network says of a crop.
 
@@ -87,7 +92,7 @@ class ParameterNetwork(nn.Module):
         x = torch.relu(self.norm(self.hidden(x.flatten(1)))).float()
         return ParameterOutput(
             self.centre + self.scale * self.coefficients(x),
-            torch.log(self.scale) + self.spread(x),
+            torch.log(self.scale) + self.spread(x).clamp(*_SPREAD),
             self.presence(x),
         )
 
@@ -101,11 +106,9 @@ class ParameterExport(nn.Module):
             network.hidden = fuse_linear_norm(network.hidden, network.norm)
             network.norm = nn.Identity()
         with torch.no_grad():
-            last, spread = network.coefficients, network.spread
+            last = network.coefficients
             last.weight *= network.scale[:, None]
             last.bias.mul_(network.scale).add_(network.centre)
-            spread.bias += torch.log(network.scale)
-            network.set_scale(torch.zeros_like(network.centre), torch.ones_like(network.scale))
         self.network = fuse_blocks(network)
         fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]
         network.normalise = nn.Identity()
@@ -117,6 +120,6 @@ class ParameterExport(nn.Module):
         x = torch.relu(network.hidden(x.flatten(1)))
         return (
             network.coefficients(x),
-            network.spread(x),
+            torch.log(network.scale) + network.spread(x).clamp(*_SPREAD),
             torch.sigmoid(network.presence(x)),
         )
