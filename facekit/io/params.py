@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +49,38 @@ def write_params(
     scale_source: str,
     extra_meta: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a params file atomically.
+    """Write a params file atomically; see ``encode_params``."""
+    content = encode_params(
+        values,
+        model_name=model_name,
+        model_sha256=model_sha256,
+        scale_source=scale_source,
+        extra_meta=extra_meta,
+        where=path.name,
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def encode_params(
+    values: Mapping[str, Any],
+    *,
+    model_name: str,
+    model_sha256: str,
+    scale_source: str,
+    extra_meta: Mapping[str, Any] | None = None,
+    where: str = "params",
+) -> bytes:
+    """Return the bytes of a params file.
 
     Args:
-        path: the ``.npz``.
         values: every key of ``SHAPES`` (``image_size`` is width, height in pixels), and any
             further arrays. Floats are stored as float32, cameras as float64.
         model_name, model_sha256: the morphable model that the coefficients belong to.
         scale_source: ``prior``, ``iris``, ``focal`` or ``stage``.
         extra_meta: further JSON values for ``meta``.
+        where: the file's name, for messages.
 
     Raises:
         InputError: a key is missing or has another shape.
@@ -62,7 +88,7 @@ def write_params(
     arrays: dict[str, Any] = {}
     for key, shape in SHAPES.items():
         if key not in values:
-            raise InputError(f"{path.name}: params need the key {key!r}")
+            raise InputError(f"{where}: params need the key {key!r}")
         arrays[key] = check_array(values[key], key, shape=shape)
     for key, value in values.items():
         if key not in SHAPES:
@@ -83,9 +109,9 @@ def write_params(
     }
     arrays["meta"] = np.array(json.dumps(meta))
     arrays["scale_source"] = np.array(scale_source)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    return path
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -95,15 +121,38 @@ def read_params(path: Path) -> dict[str, Any]:
         InputError: no such file, no ``.npz``, or another schema.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values: dict[str, Any] = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise InputError(f"{path}: expected a params file of facekit ({error})") from error
+    return decode_params(content, str(path))
+
+
+def decode_params(
+    content: bytes, where: str, *, keys: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Return what ``encode_params`` wrote: arrays by key, and ``meta`` as a dict.
+
+    Args:
+        content: the bytes.
+        where: the file they come from, for messages.
+        keys: read these only (and ``meta``), which is quicker; None reads all.
+
+    Raises:
+        InputError: no ``.npz``, another schema, or a key is missing.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            wanted = file.files if keys is None else {*keys, "meta"}
+            values: dict[str, Any] = {key: file[key] for key in wanted}
+    except KeyError as error:
+        raise InputError(f"{where}: expected a params file with {error}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{where}: expected a params file of facekit ({error})") from error
     try:
         values["meta"] = json.loads(str(values["meta"]))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: has no readable 'meta'; expected {SCHEMA}") from error
+        raise InputError(f"{where}: has no readable 'meta'; expected {SCHEMA}") from error
     if values["meta"].get("schema") != SCHEMA:
-        raise InputError(f"{path}: expected {SCHEMA}, got {values['meta'].get('schema')}")
+        raise InputError(f"{where}: expected {SCHEMA}, got {values['meta'].get('schema')}")
     values["scale_source"] = str(values.get("scale_source", ""))
     return values

@@ -145,6 +145,7 @@ def hair_cap(
         np.full(len(cap), HAIR, np.int8),
         places[rows].astype(np.float32),
         two_sided=False,
+        rows=rows,
     )
 
 

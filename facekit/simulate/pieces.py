@@ -16,6 +16,7 @@ class Piece(NamedTuple):
         material: (F,) int8, of ``simulate.subject``.
         places: (V, 3) float32 on the standard head, where paint is looked up.
         two_sided: also seen from behind.
+        rows: (V,) vertices of the head that these move with, or None for none.
     """
 
     vertices: np.ndarray
@@ -23,6 +24,7 @@ class Piece(NamedTuple):
     material: np.ndarray
     places: np.ndarray
     two_sided: bool
+    rows: np.ndarray | None = None
 
 
 def grid_faces(rows: int, columns: int, *, wrap: bool = False) -> np.ndarray:

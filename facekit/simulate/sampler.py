@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from facekit.simulate.subject import (
     ForeignHeads,
     Subject,
     random_coefficients,
+    random_expression,
     subject_from_model,
+    with_expression,
 )
 
 # How many people's geometry is kept for their next views.
@@ -29,6 +31,13 @@ class SubjectSource(Protocol):
 
     def draw(self, rng: np.random.Generator, person: int) -> Subject:
         """Return person number ``person``; every random choice is taken from ``rng``."""
+
+
+class ExpressiveSource(SubjectSource, Protocol):
+    """A source whose people can show other expressions."""
+
+    def express(self, rng: np.random.Generator, subject: Subject) -> Subject:
+        """Return a person that ``draw`` gave with another random expression."""
 
 
 class ModelSubjects:
@@ -60,6 +69,11 @@ class ModelSubjects:
         )
         return subject_from_model(self._model, identity=identity, expression=expression)
 
+    def express(self, rng: np.random.Generator, subject: Subject) -> Subject:
+        """Return the person with another random expression."""
+        expression = random_expression(self._model, rng, strength=self._expression)
+        return with_expression(subject, self._model, expression)
+
 
 class HeadSubjects:
     """The heads of a file, one after the other."""
@@ -89,7 +103,10 @@ class PortraitOptions:
         glasses, occluders, clean: see ``random_look``.
         views: how many successive indices show the same head, hair, clothes and glasses (skin,
             light, pose, background and camera change): the geometry is made once for them.
+        expressions: every view has an expression of its own, not the person; for people of a
+            model.
         supersample: samples per pixel and side.
+        occlusion_directions: from how many sides a person's own shadowing is looked at.
     """
 
     size: int = 256
@@ -104,7 +121,9 @@ class PortraitOptions:
     occluders: float = 0.1
     clean: float = 0.5
     views: int = 1
+    expressions: bool = False
     supersample: int = 2
+    occlusion_directions: int = 16
 
     def __post_init__(self) -> None:
         if self.size < 16:
@@ -113,8 +132,8 @@ class PortraitOptions:
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise InputError(f"{name}: expected 0 < low <= high, got {low}, {high}")
-        if self.views < 1 or self.supersample < 1:
-            raise InputError("views and supersample: expected at least 1")
+        if min(self.views, self.supersample, self.occlusion_directions) < 1:
+            raise InputError("views, supersample and occlusion directions: expected at least 1")
 
 
 class PortraitSampler:
@@ -145,6 +164,8 @@ class PortraitSampler:
             self.source = source
         self.seed = seed
         self.options = PortraitOptions() if options is None else options
+        if self.options.expressions and not hasattr(self.source, "express"):
+            raise InputError("expressions of their own: expected people of a morphable model")
         self._people: OrderedDict[int, tuple[Subject, Look, Scene]] = OrderedDict()
 
     def sample(self, index: int) -> Portrait:
@@ -164,6 +185,10 @@ class PortraitSampler:
         # What is geometry, or grows on it, belongs to the person.
         look = replace(look, hair=person.hair, cloth=person.cloth, glasses=person.glasses)
         view = random_view(rng, subject, options)
+        if options.expressions:
+            source = cast(ExpressiveSource, self.source)
+            shown = source.express(np.random.default_rng([self.seed, 4, index]), subject)
+            subject, scene = shown, scene.with_expression(subject, shown)
         return render_portrait(subject, look, view, supersample=options.supersample, scene=scene)
 
     def _person(self, person: int) -> tuple[Subject, Look, Scene]:
@@ -173,7 +198,8 @@ class PortraitSampler:
         rng = np.random.default_rng([self.seed, 1, person])
         subject = self.source.draw(rng, person)
         look = random_look(rng, size=self.options.size, glasses=self.options.glasses)
-        made = subject, look, build_scene(subject, look)
+        directions = self.options.occlusion_directions
+        made = subject, look, build_scene(subject, look, occlusion_directions=directions)
         self._people[person] = made
         while len(self._people) > _KEPT:
             self._people.popitem(last=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,8 @@ class Scene:
         num_head_vertices: how many vertices are the head's.
         body: the shoulders' vertices; neck: (3,) what they turn about.
         painted_eyes: the head has no eyeballs.
+        follows: (V,) int64, the vertex of the head that each moves with, -1 for none.
+        teeth: the vertices of teeth that were put in.
     """
 
     vertices: np.ndarray
@@ -58,6 +60,8 @@ class Scene:
     body: slice
     neck: np.ndarray
     painted_eyes: bool
+    follows: np.ndarray
+    teeth: slice
 
     def placed(self, view: View, camera: Camera) -> Placed:
         """Return the vertices as a camera sees them, the shoulders turned back towards it."""
@@ -77,6 +81,26 @@ class Scene:
         normals = self._normals.copy()
         normals[self.body] = normals[self.body] @ self._body_turn(view).T
         return normals
+
+    def with_expression(self, before: Subject, after: Subject) -> Scene:
+        """Return the scene of the same head with another expression.
+
+        Hair grows on the moved skin and teeth follow the lips; glasses and what is seen of the
+        surroundings stay as they were.
+
+        Args:
+            before: the subject that the scene was built for.
+            after: the same with other ``vertices``.
+        """
+        vertices = self.vertices.copy()
+        moving = self.follows >= 0
+        moved = after.vertices - before.vertices
+        vertices[moving] += moved[self.follows[moving]]
+        if self.teeth.stop:
+            scale, origin = after.standard
+            marks = (after.points(after.vertices) - origin) * scale
+            vertices[self.teeth] = teeth(self.landmarks, marks).vertices / scale + origin
+        return replace(self, vertices=vertices)
 
     @cached_property
     def face_mask(self) -> np.ndarray:
@@ -119,13 +143,15 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
         teeth(marks, posed_marks) if not (subject.material == TEETH).any() else None,
     ]
     kinds = [0]
-    body = slice(0, 0)
+    body = put_in = slice(0, 0)
     offset = len(shown)
     for kind, piece in enumerate(bodies, start=1):
         if piece is None:
             continue
         if kind == 2:
             body = slice(offset, offset + len(piece.vertices))
+        if kind == len(bodies):
+            put_in = slice(offset, offset + len(piece.vertices))
         pieces.append(piece)
         kinds.append(kind)
         offset += len(piece.vertices)
@@ -135,6 +161,11 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
     faces = np.ascontiguousarray(faces, np.int32)
     material = np.concatenate([p.material for p in pieces])
     centre = places[own].mean(axis=1)
+    follows = np.full(len(vertices), -1)
+    follows[: len(shown)] = np.arange(len(shown))
+    for start, piece in zip(starts[1:-1], pieces[1:], strict=True):
+        if piece.rows is not None:
+            follows[start : start + len(piece.rows)] = piece.rows
     region = np.zeros(len(faces), bool)
     region[: len(own)] = (
         (centre[:, 2] > -62)
@@ -164,4 +195,6 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
         body=body,
         neck=neck / scale + origin,
         painted_eyes=not (subject.material == EYE).any(),
+        follows=follows,
+        teeth=put_in,
     )

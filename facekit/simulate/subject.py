@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -120,6 +120,19 @@ def subject_from_model(
     )
 
 
+def with_expression(subject: Subject, model: MorphableModel, expression: np.ndarray) -> Subject:
+    """Return a model's subject with another expression (E,); the modes that are 0 cost nothing."""
+    active = np.flatnonzero(expression)
+    moved = np.tensordot(expression[active], model.expression_modes[active], axes=1)
+    vertices = (subject.neutral + moved).astype(np.float32)
+    return replace(
+        subject,
+        vertices=vertices,
+        truth_vertices=vertices,
+        expression=_padded(expression, model.num_expression),
+    )
+
+
 def random_coefficients(
     model: MorphableModel,
     rng: np.random.Generator,
@@ -135,29 +148,36 @@ def random_coefficients(
     their prior.
     """
     identity = identity_strength * np.clip(rng.standard_normal(model.num_identity), -2, 2)
+    expression = random_expression(model, rng, strength=expression_strength)
+    return identity.astype(np.float32), expression
+
+
+def random_expression(
+    model: MorphableModel, rng: np.random.Generator, *, strength: float = 1.0
+) -> np.ndarray:
+    """Draw an expression (E,) float32 as ``random_coefficients`` does."""
     expression = np.zeros(model.num_expression)
     calm = rng.random() < 0.25
     blendshapes = [i for i, kind in enumerate(model.expression_kind) if kind == "blendshape"]
     count = min(len(blendshapes), int(rng.integers(1, 6)))
     chosen = rng.permutation(len(blendshapes))[:count]
-    strengths = expression_strength * rng.beta(1.2, 2.2, count)
+    strengths = strength * rng.beta(1.2, 2.2, count)
     names = {name: i for i, name in enumerate(model.expression_names)}
     pca = rng.standard_normal(model.num_expression)
     if calm:
-        return identity.astype(np.float32), expression.astype(np.float32)
-    for index, strength in zip(chosen, strengths, strict=True):
+        return expression.astype(np.float32)
+    for index, amount in zip(chosen, strengths, strict=True):
         mode = blendshapes[index]
-        expression[mode] = max(expression[mode], strength)
+        expression[mode] = max(expression[mode], amount)
         twin = names.get(_twin_name(model.expression_names[mode]))
         if twin is not None:
-            expression[twin] = max(expression[twin], strength * float(rng.uniform(0.85, 1)))
+            expression[twin] = max(expression[twin], amount * float(rng.uniform(0.85, 1)))
     for mode, kind in enumerate(model.expression_kind):
         if kind == "pca":
-            spread = expression_strength * 0.7 * model.expression_std[mode]
+            spread = strength * 0.7 * model.expression_std[mode]
             expression[mode] = model.expression_mean[mode] + spread * pca[mode]
     bounds = model.expression_bounds
-    expression = np.clip(expression, bounds[:, 0], bounds[:, 1])
-    return identity.astype(np.float32), expression.astype(np.float32)
+    return np.clip(expression, bounds[:, 0], bounds[:, 1]).astype(np.float32)
 
 
 def model_material(model: MorphableModel) -> np.ndarray:

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import toy
 from simulated_heads import write_heads
 
 from facekit.errors import InputError
+from facekit.geometry.cameras import project
+from facekit.simulate.look import random_look
 from facekit.simulate.sampler import PortraitOptions, PortraitSampler, random_view
-from facekit.simulate.subject import ForeignHeads, subject_from_model
+from facekit.simulate.scene import build_scene
+from facekit.simulate.subject import ForeignHeads, subject_from_model, with_expression
 
 SMALL = PortraitOptions(size=64, views=3, supersample=1)
 
@@ -74,3 +79,44 @@ def test_bad_options_are_rejected(model):
             PortraitOptions(**bad)
     with pytest.raises(InputError, match="0 or more"):
         PortraitSampler(model).sample(-1)
+
+
+def test_views_may_have_expressions_of_their_own(model, tmp_path):
+    options = PortraitOptions(size=64, views=6, supersample=1, expressions=True)
+    sampler = PortraitSampler(model, seed=2, options=options)
+    views = [sampler.sample(i) for i in range(6)]
+    assert len({tuple(v.subject.expression) for v in views}) > 2
+    for portrait in views:
+        subject = portrait.subject
+        np.testing.assert_array_equal(subject.identity, views[0].subject.identity)
+        expected = model.shape(subject.identity, subject.expression)
+        np.testing.assert_allclose(subject.vertices, expected, atol=1e-3)
+        seen = project(portrait.camera, subject.points(subject.vertices))
+        np.testing.assert_allclose(portrait.landmarks_2d, seen[:, :2], atol=1e-3)
+    again = PortraitSampler(model, seed=2, options=options).sample(4)
+    np.testing.assert_array_equal(again.image, views[4].image)
+    heads = ForeignHeads(write_heads(tmp_path / "heads.npz"))
+    with pytest.raises(InputError, match="people of a morphable model"):
+        PortraitSampler(heads, options=options)
+
+
+def test_a_scene_takes_another_expression_along(model):
+    identity = np.random.default_rng(0).normal(0, 0.5, model.num_identity)
+    calm = subject_from_model(model, identity=identity)
+    full = np.zeros(model.num_expression, np.float32)
+    full[0] = 1.0
+    moved = with_expression(calm, model, full)
+    rng = np.random.default_rng(5)
+    look = random_look(rng, size=64, glasses=0.0)
+    look = replace(look, hair=replace(look.hair, thickness=6.0, length=0.0))
+    scene = build_scene(calm, look).with_expression(calm, moved)
+    afresh = build_scene(moved, look)
+    count = scene.num_head_vertices
+    np.testing.assert_allclose(scene.vertices[:count], afresh.vertices[:count], atol=1e-3)
+    # The cap of hair moves with the skin below it, in all but its direction of growth.
+    cap = scene.follows[count:] >= 0
+    assert cap.any()
+    np.testing.assert_allclose(scene.vertices[count:][cap], afresh.vertices[count:][cap], atol=1.0)
+    np.testing.assert_allclose(
+        scene.vertices[scene.teeth], afresh.vertices[afresh.teeth], atol=1e-3
+    )
