@@ -31,8 +31,8 @@ def find_images(paths: Sequence[Path], *, output: Path | None = None) -> list[In
     """List images named directly and those in folders (recursively), sorted, each once.
 
     A folder's tree is mirrored: ``ROOT/a/x.jpg`` gets the key ``a/x``. Images whose keys would
-    be the same keep their suffix (``a/x.jpg``, ``a/x.png``). Hidden files and the output folder
-    are left out. A file named directly is taken whatever its suffix.
+    be the same keep their suffix (``a/x.jpg``, ``a/x.png``). Hidden files, masks (``x.mask.png``)
+    and the output folder are left out. A file named directly is taken whatever its name.
 
     Raises:
         InputError: a path does not exist, or no supported image is found.
@@ -64,8 +64,11 @@ def _walk(root: Path, output: Path | None) -> Iterable[Path]:
             n for n in names if not n.startswith(".") and (here / n).resolve() != output
         )
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield here / name
+            path = here / name
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            if not path.stem.lower().endswith(".mask"):
+                yield path
 
 
 def _unique_keys(relatives: list[Path]) -> list[str]:

@@ -59,3 +59,9 @@ def test_nothing_to_do_is_refused(tmp_path):
         find_images([tmp_path])
     with pytest.raises(InputError, match="no such file"):
         find_images([Path(tmp_path / "missing")])
+
+
+def test_masks_beside_photographs_are_no_photographs(tmp_path):
+    touch(tmp_path, "x.jpg", "x.mask.png", "a/mask.png", "y.masked.png")
+    assert keys(find_images([tmp_path])) == ["a/mask", "x", "y.masked"]
+    assert keys(find_images([tmp_path / "x.mask.png"])) == ["x.mask"]
