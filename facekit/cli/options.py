@@ -32,6 +32,14 @@ MinFace = Annotated[
         min=0,
     ),
 ]
+ShardShare = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        help="Make part i of n of the shards (0/4 to 3/4), so that several runs share a job.",
+        metavar="I/N",
+    ),
+]
 AllowDownload = Annotated[
     bool,
     typer.Option("--allow-download", help="Let an optional package download its own weights."),

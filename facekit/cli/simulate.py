@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekit.cli import options as opt
 from facekit.cli.output import out
 from facekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from facekit.simulate.sampler import PortraitOptions
 
 app = typer.Typer(help="Synthetic portraits with exact truth.", no_args_is_help=True)
 
@@ -21,6 +24,13 @@ class YawDraw(StrEnum):
 
     NORMAL = "normal"
     UNIFORM = "uniform"
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    PHOTOS = "photos"
+    SHARDS = "shards"
 
 
 @app.callback()
@@ -53,6 +63,21 @@ def photos(
     occluders: Annotated[
         float, typer.Option(help="Share with something before the face.", min=0, max=1)
     ] = 0.1,
+    expressions: Annotated[
+        bool,
+        typer.Option("--expressions", help="Every view has its own expression, not the person."),
+    ] = False,
+    supersample: Annotated[int, typer.Option(help="Samples per pixel and side.", min=1, max=8)] = 2,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="photos: images and truth files; shards: labelled crops to train on."
+        ),
+    ] = Format.PHOTOS,
+    per_shard: Annotated[
+        int, typer.Option(help="With --format shards: crops a shard.", min=1)
+    ] = 1024,
+    shard: opt.ShardShare = "",
     jobs: opt.Jobs = 1,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -62,6 +87,9 @@ def photos(
     Writes DIR/images/NNNNN.png, DIR/truth/NNNNN.npz (the keys of params.npz, and vertices, faces,
     depth_mm, face_mask) and DIR/truth/NNNNN.obj. The same seed gives the same photographs;
     running again makes only those that are missing.
+
+    With --format shards it writes what facekit label writes: shard-NNNNN.tar with 256-px crops,
+    masks and exact labels, index.csv and dataset.json.
 
     Example: facekit simulate photos -o portraits --count 100 --seed 1
     """
@@ -79,7 +107,17 @@ def photos(
         views=views,
         glasses=glasses,
         occluders=occluders,
+        expressions=expressions,
+        supersample=supersample,
     )
+    if form is Format.SHARDS:
+        if heads is not None:
+            raise UsageError("--format shards: expected people of a model; leave out --heads")
+        return _shards(
+            output, options, count, seed, model, per_shard, shard, jobs, overwrite, as_json
+        )
+    if shard:
+        raise UsageError("--shard: goes with --format shards")
     request = PhotosRequest(model=model, heads=heads, seed=seed, options=options)
     with out.progress("simulate") as progress:
         paths = write_photos(
@@ -102,6 +140,47 @@ def photos(
         for path in paths:
             out.data(path)
     out.info(f"{len(paths)} photographs in {time.monotonic() - start:.1f} s -> {output}")
+    return 0
+
+
+def _shards(
+    output: Path,
+    options: PortraitOptions,
+    count: int,
+    seed: int,
+    model: str,
+    per_shard: int,
+    shard: str,
+    jobs: int,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    from facekit.learn.shards import parse_share
+    from facekit.train.render_labels import RenderedShards, write_rendered_shards
+
+    start = time.monotonic()
+    whole = -(-per_shard // options.views) * options.views
+    request = RenderedShards(model, seed, 1.0, options, whole)
+    with out.progress("simulate") as progress:
+        result = write_rendered_shards(
+            output,
+            request,
+            count=count,
+            jobs=jobs,
+            share=parse_share(shard),
+            overwrite=overwrite,
+            progress=progress,
+        )
+    seconds = time.monotonic() - start
+    if as_json:
+        document = {"schema": "facekit.simulate/1", "output": str(output), **result._asdict()}
+        out.json({**document, "seconds": round(seconds, 3)})
+    else:
+        out.data(output)
+    rate = f", {result.made / seconds:.0f} a second" if result.made else ""
+    out.info(
+        f"{result.samples} labelled crops ({result.made} made in {seconds:.1f} s{rate}) -> {output}"
+    )
     return 0
 
 

@@ -6,21 +6,15 @@ The labels are a landmarker's, not truth; each has a weight from that landmarker
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from facekit.errors import InputError
 from facekit.io.images import read_photo
-
-SPLITS = ("held_out", "validation", "train")
-# Two photographs whose identity embeddings agree this well show one person.
-SAME_PERSON_COSINE = 0.6
+from facekit.train.split import SPLITS, split_persons
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,41 +57,6 @@ class Portraits:
             self.rendered[rows],
             self.smile[rows],
         )
-
-
-def split_persons(names: Sequence[str], identity: np.ndarray) -> tuple[str, ...]:
-    """Return the split of every photograph; one person's photographs share one.
-
-    Photographs are linked where their identity embeddings' cosine exceeds 0.6; the sha256 of the
-    alphabetically first name of a connected group, modulo 10, decides: 0 held out, 1 validation,
-    else train. A group's split does not depend on the order of the files, but changes when a
-    photograph that sorts first joins it.
-
-    Args:
-        names: N distinct names.
-        identity: (N, D) identity embeddings of any length, not zero.
-
-    Raises:
-        InputError: counts differ, names repeat, or an embedding is zero or not finite.
-    """
-    vectors = np.asarray(identity, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(names) or len(set(names)) != len(names):
-        raise InputError(
-            f"split: expected one embedding row per distinct name, got {vectors.shape} for "
-            f"{len(names)} names ({len(set(names))} distinct)"
-        )
-    lengths = np.linalg.norm(vectors, axis=1)
-    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
-        raise InputError("split: expected finite embeddings that are not zero")
-    unit = vectors / lengths[:, None]
-    rows, columns = np.nonzero(unit @ unit.T > SAME_PERSON_COSINE)
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, columns)), shape=(len(names),) * 2)
-    _, group = connected_components(graph, directed=False)
-    first: dict[int, str] = {}
-    for name, g in zip(names, group, strict=True):
-        first[int(g)] = min(name, first.get(int(g), name))
-    kind = {g: _split_of_name(name) for g, name in first.items()}
-    return tuple(kind[int(g)] for g in group)
 
 
 def load_portraits(
@@ -182,8 +141,3 @@ def _smile(labels: Mapping[str, np.ndarray]) -> np.ndarray:
     names = list(labels["blendshape_names"])
     columns = [names.index(name) for name in ("mouthSmileLeft", "mouthSmileRight")]
     return np.asarray(labels["blendshapes52"][:, columns], np.float32).mean(1)
-
-
-def _split_of_name(name: str) -> str:
-    digest = int(hashlib.sha256(name.encode("utf-8")).hexdigest(), 16) % 10
-    return {0: "held_out", 1: "validation"}.get(digest, "train")
