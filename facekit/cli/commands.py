@@ -6,6 +6,7 @@ import typer
 
 from facekit.cli import (
     basis,
+    calibrate,
     doctor,
     eval,
     eval_albedo,
@@ -20,6 +21,7 @@ from facekit.cli import (
     landmarks,
     models,
     samples,
+    sfm,
     simulate,
     simulate_stage,
     train,
@@ -31,8 +33,10 @@ def register(app: typer.Typer) -> None:
     app.command("samples")(samples.samples)
     app.command("fit")(fit.fit)
     app.command("landmarks")(landmarks.landmarks)
+    app.command("calibrate")(calibrate.calibrate)
     simulate_stage.register(simulate.app)
     app.add_typer(simulate.app, name="simulate")
+    app.command("sfm")(sfm.sfm)
     app.add_typer(basis.app, name="basis")
     eval_landmarks.register(eval.app)
     eval_scans.register(eval.app)
