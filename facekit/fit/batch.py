@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,10 @@ from facekit.errors import FacekitError, ItemError, UsageError
 from facekit.export import report
 from facekit.export.face import FILES, TEXTURE, FaceWriter, Texturer
 from facekit.export.overlay import face_panels
-from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.mirror import mirrored_face
+from facekit.fit.options import FitOptions
 from facekit.fit.photo import FaceFit, FaceFitter, Setting
-from facekit.fit.scale import film_focal_px
-from facekit.geometry.cameras import intrinsics_from_fov, scale_intrinsics
+from facekit.geometry.cameras import scale_intrinsics
 from facekit.io.atomic import atomic_folder
 from facekit.io.discover import InputImage, find_images
 from facekit.io.images import Photo, read_photo
@@ -42,75 +41,6 @@ COLUMNS = (
     "focal_35mm", "focal_source", "focal_note", "scale_source", "scale_std_percent", "box_x",
     "box_y", "box_width", "box_height",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Everything that changes what a photograph's result is.
-
-    Attributes:
-        model: ``builtin`` or a model file.
-        landmarks: source of boxes and landmarks.
-        allow_download: let optional packages download their own weights.
-        largest: only the largest face of each photograph.
-        min_face: side in pixels of the smallest face looked for, in tiles of the photograph at
-            full size; 0 searches the whole view only.
-        focal_px: known focal length in pixels of the file; focal_35mm: as the equivalent for
-            36 x 24 mm film, over the diagonal; fov_deg: as the angle over the longer side. At
-            most one is not 0; else EXIF says it, or the fit estimates it.
-        distance_mm: known distance from the camera to the bridge between the eyes, 0 for none.
-        mirrored: the photographs show people as in a mirror; results are the way they are.
-        unit: unit of OBJ files.
-        texture: ``fast`` projects the photograph; other names are those of the ``texturer`` that
-            ``fit_photos`` is given.
-        texture_size: side of the texture in pixels; 0 takes 1024, or the texturer's own choice.
-        posterior_samples: identities drawn from the posterior and written, 0 for none.
-        seed: seed of those draws.
-        landmark_fit: settings of the solver.
-        photometric: also fit the pixels.
-        first_order: a published Adam schedule instead, or empty; renderer: that it draws through.
-        network: what sees a face before it is fitted: ``auto``, ``none`` or a file.
-    """
-
-    model: str = "builtin"
-    landmarks: str = "auto"
-    allow_download: bool = False
-    largest: bool = False
-    min_face: float = 0.0
-    focal_px: float = 0.0
-    focal_35mm: float = 0.0
-    fov_deg: float = 0.0
-    distance_mm: float = 0.0
-    mirrored: bool = False
-    unit: str = "mm"
-    texture: str = "fast"
-    texture_size: int = 0
-    posterior_samples: int = 0
-    seed: int = 0
-    landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
-    photometric: bool = False
-    first_order: str = ""
-    renderer: str = "builtin"
-    network: str = "auto"
-
-    def __post_init__(self) -> None:
-        given = [v for v in (self.focal_px, self.focal_35mm, self.fov_deg) if v]
-        if len(given) > 1:
-            raise UsageError("focal length: expected one of pixels, 35 mm equivalent and angle")
-        if min(self.focal_px, self.focal_35mm, self.distance_mm) < 0 or not (
-            0 <= self.fov_deg < 180
-        ):
-            raise UsageError(
-                "camera: expected a positive focal length and distance, an angle under 180"
-            )
-
-    def given_focal(self, width: int, height: int) -> float | None:
-        """Return the focal length that the options say, in pixels of the file, or None."""
-        if self.focal_35mm:
-            return film_focal_px(self.focal_35mm, width, height)
-        if self.fov_deg:
-            return float(intrinsics_from_fov(width, height, self.fov_deg)[0, 0])
-        return self.focal_px or None
 
 
 class BatchResult(NamedTuple):
@@ -157,6 +87,7 @@ class PhotoFitter:
         )
         if options.first_order:
             self.fitter.adam.open()
+        self.masks = options.mask_source
         texturer = None if texturing is None else texturing.open(self.model, options.texture_size)
         self.writer = FaceWriter(
             self.model,
@@ -174,7 +105,12 @@ class PhotoFitter:
             "model": self.model.sha256,
             "landmarks": self.detector.fingerprint,
             "network": "none" if network is None else network.fingerprint,
+            **({} if self.masks is None else self.masks.assets()),
         }
+
+    def mask_sha256(self, item: InputImage) -> str:
+        """Return what to add to an image's hash for its mask's file; empty without one."""
+        return "" if self.masks is None else self.masks.file_sha256(item)
 
     def run(self, item: InputImage, folder: Path) -> dict[str, Any]:
         """Fit one photograph into ``folder`` and return its manifest record.
@@ -198,11 +134,17 @@ class PhotoFitter:
         errors: list[str] = []
         outputs: list[str] = []
         setting = self._setting(photo)
+        masks = (
+            None
+            if self.masks is None
+            else self.masks.of_photo(item, photo.image, mirrored=self.options.mirrored)
+        )
         note = "" if setting.focal_px else photo.focal_note
         for index, face in enumerate(faces):
             key = item.key if index == 0 else f"{item.key}.face{index + 1}"
             try:
-                result = self.fitter.fit(photo.image, face, setting=setting)
+                mask = None if masks is None else masks(face)
+                result = self.fitter.fit(photo.image, face, setting=setting, mask=mask)
             except ItemError as error:
                 errors.append(f"face {index + 1}: {error}")
                 continue
@@ -306,7 +248,7 @@ def fit_photos(
         output, command="fit", options=described, assets=fitter.assets(), overwrite=overwrite
     )
     run.keep_only(item.key for item in items)
-    hashes = {item.key: file_sha256(item.path) for item in items}
+    hashes = {item.key: file_sha256(item.path) + fitter.mask_sha256(item) for item in items}
     todo = [item for item in items if not run.is_done(item.key, hashes[item.key])]
     done = len(items) - len(todo)
     made = 0

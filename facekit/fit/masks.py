@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from facekit.errors import InputError, ItemError, UsageError
 from facekit.geometry.crop import box_crop, warp
 from facekit.io.discover import InputImage
 from facekit.io.images import SUFFIXES, read_image
+from facekit.runs import file_sha256
 from facekit.types import DetectedFace
 
 # Skin, brows, nose and lips of the 19 classes that CelebAMask-HQ's networks know.
@@ -154,3 +155,55 @@ class Segmentation:
             )
         shifted = np.exp(scores - scores.max(axis=0, keepdims=True))
         return (shifted[list(self.labels)].sum(axis=0) / shifted.sum(axis=0)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where the masks of a batch come from; both at once multiply.
+
+    Attributes:
+        folder: of mask files; None looks beside each image. An image without one is not masked.
+        network: makes a mask of every face, or None.
+    """
+
+    folder: Path | None = None
+    network: Segmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: expected a folder of masks")
+
+    def assets(self) -> dict[str, str]:
+        """Return name to hash of what masks depend on besides files."""
+        return {} if self.network is None else {"segmentation": self.network.network.sha256}
+
+    def file_sha256(self, item: InputImage) -> str:
+        """Return the hash of an image's mask file; empty without one."""
+        path = find_mask(item, self.folder)
+        return "" if path is None else file_sha256(path)
+
+    def of_photo(
+        self, item: InputImage, image: np.ndarray, *, mirrored: bool = False
+    ) -> Callable[[DetectedFace], np.ndarray | None]:
+        """Return what gives the mask (H, W) of each face of a photograph, or None for no mask.
+
+        Args:
+            item: the file.
+            image: (H, W, 3) uint8 RGB as it is fitted.
+            mirrored: it was turned left to right after reading, so that its mask must be too.
+
+        Raises:
+            ItemError: the mask file cannot be read or has other proportions.
+        """
+        path = find_mask(item, self.folder)
+        mask = None if path is None else read_mask(path, image.shape[1], image.shape[0])
+        if mask is not None and mirrored:
+            mask = np.ascontiguousarray(mask[:, ::-1])
+
+        def of_face(face: DetectedFace) -> np.ndarray | None:
+            if self.network is None:
+                return mask
+            seen = self.network.mask(image, face)
+            return seen if mask is None else seen * mask
+
+        return of_face

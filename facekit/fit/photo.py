@@ -152,7 +152,12 @@ class FaceFitter:
         )
 
     def fit(
-        self, image: np.ndarray, face: DetectedFace, *, setting: Setting | None = None
+        self,
+        image: np.ndarray,
+        face: DetectedFace,
+        *,
+        setting: Setting | None = None,
+        mask: np.ndarray | None = None,
     ) -> FaceFit:
         """Fit one detected face.
 
@@ -160,6 +165,7 @@ class FaceFitter:
             image: (H, W, 3) uint8 RGB, the image the detection's pixels refer to.
             face: a detection with ``ibug68``.
             setting: what is known of the camera, in this image's pixels.
+            mask: (H, W) weights in [0, 1] of the image's pixels, where pixels are fitted.
 
         Raises:
             ItemError: the detection has no 68 landmarks, they fit no head, or too little skin is
@@ -189,7 +195,7 @@ class FaceFitter:
         cues: list[ScaleCue] = []
         if self.first_order:
             # The published fits know no focal length but the given one, and no measured lengths.
-            found = self.adam.fit(image, face, intrinsics)
+            found = self.adam.fit(image, face, intrinsics, mask=mask)
             fit, albedo = found.fit, found.albedo
         else:
             prior = self._belief(image, face)
@@ -204,7 +210,7 @@ class FaceFitter:
             )
             intrinsics[[0, 1], [0, 1]] = fit.focal
             if self.photometric:
-                pixels = self.pixels.fit(image, face, fit, intrinsics, prior=prior).fit
+                pixels = self.pixels.fit(image, face, fit, intrinsics, prior=prior, mask=mask).fit
                 fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
             fit, cues = self._measured(fit, face, known, intrinsics)
         intrinsics[[0, 1], [0, 1]] = fit.focal

@@ -1,5 +1,6 @@
 """``facekit fit`` and ``landmarks`` as a user runs them, on good and on bad input."""
 
+import dataclasses
 import json
 import struct
 import zlib
@@ -215,3 +216,79 @@ def test_impossible_cameras_are_usage_errors(tmp_path, capsys, bad):
     assert run(["fit", str(tmp_path), "-o", str(tmp_path / "out"), *bad]) == 2
     assert "expected" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_presets_are_settings_of_one_fit(tmp_path, astronaut):
+    path = save(tmp_path / "a.png", astronaut)
+    arguments = ["fit", str(path), "-o", str(tmp_path / "out"), "--json"]
+    assert run([*arguments, "--preset", "best"]) == 0
+    # The same by another name: there already.
+    assert run([*arguments, "--photometric"]) == 0
+    assert run([*arguments, "--preset", "fast"]) == 6
+
+
+def test_the_published_fit_writes_the_same_files(tmp_path, capsys, astronaut, monkeypatch):
+    from facekit.fit.first_order import fitter
+
+    quick = dataclasses.replace(fitter.SCHEDULES["adam-3dmm"], rigid_steps=60, steps=15, size=64)
+    monkeypatch.setitem(fitter.SCHEDULES, "adam-3dmm", quick)
+    path = save(tmp_path / "a.png", astronaut)
+    out = tmp_path / "out"
+    assert run(["fit", str(path), "-o", str(out), "--preset", "adam-3dmm"]) == 0
+    assert {p.name for p in (out / "a").iterdir()} == OUTPUTS
+    assert capsys.readouterr().err.splitlines()[-1].startswith("1 face in ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--preset", "fast", "--renderer", "plain"],
+        ["--preset", "adam-3dmm", "--photometric"],
+        ["--preset", "slow"],
+        ["--masks", "."],
+        ["--segmentation", "x.onnx"],
+        ["--photometric", "--segmentation", "x.onnx", "--face-labels", "skin"],
+    ],
+    ids=" ".join,
+)
+def test_settings_that_do_not_go_together_are_usage_errors(tmp_path, astronaut, options):
+    path = save(tmp_path / "a.png", astronaut)
+    assert run(["fit", str(path), "-o", str(tmp_path / "out"), *options]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("renderer", ["pytorch3d", "nvdiffrast"])
+def test_a_renderer_that_is_not_there_ends_with_its_command(
+    tmp_path, capsys, astronaut, monkeypatch, renderer
+):
+    monkeypatch.setattr("facekit.render.differentiable.renderer._has", lambda package: False)
+    path = save(tmp_path / "a.png", astronaut)
+    arguments = ["--preset", "adam-3dmm", "--renderer", renderer]
+    assert run(["fit", str(path), "-o", str(tmp_path / "out"), *arguments]) == 4
+    assert "pip install" in capsys.readouterr().err
+
+
+def test_masks_count_where_pixels_are_fitted(tmp_path, capsys, astronaut):
+    path = save(tmp_path / "a.png", astronaut)
+    arguments = ["fit", str(path), "-o", str(tmp_path / "out"), "--photometric"]
+
+    def identity():
+        with np.load(tmp_path / "out" / "a" / "params.npz") as params:
+            return params["identity"]
+
+    assert run(arguments) == 0
+    whole = identity()
+    # The left half of the face, from a mask beside the photograph: the item is done again.
+    mask = np.zeros((512, 512), np.uint8)
+    mask[:, :225] = 255
+    save(tmp_path / "a.mask.png", mask)
+    assert run(arguments) == 0
+    assert "were there already" not in capsys.readouterr().err
+    assert np.abs(identity() - whole).max() > 0.01
+    # Nothing left to see is a failure of that item.
+    save(tmp_path / "a.mask.png", np.zeros((512, 512), np.uint8))
+    assert run(arguments) == 5
+    folder = str(tmp_path / "nowhere")
+    assert (
+        run(["fit", str(path), "-o", str(tmp_path / "o"), "--photometric", "--masks", folder]) == 3
+    )
