@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facekit.checks import check_array
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path
 from facekit.io.obj import UNITS_PER_MM
@@ -31,14 +32,28 @@ _TYPES = {
 }
 
 
-def write_ply(path: Path, mesh: Mesh, *, unit: str = "mm") -> Path:
-    """Write a binary little-endian PLY (float32 positions, uchar colours); lengths in ``unit``."""
+def write_ply(
+    path: Path, mesh: Mesh, *, unit: str = "mm", normals: np.ndarray | None = None
+) -> Path:
+    """Write a binary little-endian PLY (float32 positions, uchar colours); lengths in ``unit``.
+
+    Args:
+        path: the file.
+        mesh: without faces it is a cloud of points.
+        unit: of lengths in the file.
+        normals: (V, 3) unit normals to write too, or None.
+    """
     fields = [("x", "<f4"), ("y", "<f4"), ("z", "<f4")]
+    if normals is not None:
+        normals = check_array(normals, "normals", shape=(len(mesh.vertices), 3))
+        fields += [("nx", "<f4"), ("ny", "<f4"), ("nz", "<f4")]
     if mesh.colours is not None:
         fields += [("red", "u1"), ("green", "u1"), ("blue", "u1")]
     table = np.zeros(len(mesh.vertices), dtype=fields)
     for axis, name in enumerate("xyz"):
         table[name] = mesh.vertices[:, axis] * UNITS_PER_MM[unit]
+        if normals is not None:
+            table[f"n{name}"] = normals[:, axis]
     if mesh.colours is not None:
         for channel, name in enumerate(("red", "green", "blue")):
             table[name] = np.clip(mesh.colours[:, channel] * 255 + 0.5, 0, 255)

@@ -1,0 +1,211 @@
+"""A view's depth map: swept at a quarter of its size, then refined from size to size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facekit.capture.patches import Matching, make_matching, propagate, refine
+from facekit.capture.sweep import aggregate, choose, sweep_costs
+from facekit.capture.views import View, halve, level_intrinsics, pair_rows
+from facekit.errors import InputError
+
+_CROSS = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.int64)
+_FAR = np.array([[2, 1], [-1, 2], [-2, -1], [1, -2]], np.int64)
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """How depth maps are made.
+
+    Attributes:
+        levels: how often the pictures are halved for the sweep.
+        radii: half sides of the windows, from full size to the smallest.
+        steps: Gauss-Newton steps at each size.
+        slope: prior deviation of a patch's slope in one refinement.
+        best: how many of the better neighbours decide.
+        least_score: lowest correlation of a depth that is kept.
+        curved: let the windows bend with the surface at full size.
+        planes_at_most: limit on the planes of the sweep.
+    """
+
+    levels: int = 2
+    radii: tuple[int, ...] = (4, 3, 2)
+    steps: tuple[int, ...] = (2, 3, 3)
+    slope: float = 0.3
+    best: int = 2
+    least_score: float = 0.3
+    planes_at_most: int = 256
+    curved: bool = True
+
+
+class DepthMap(NamedTuple):
+    """A view's surface, pixel by pixel.
+
+    Attributes:
+        planes: (H, W, 3) float32: inverse depth w in 1 / mm and its change per pixel to the
+            right and down; w is 0 where nothing was found.
+        score: (H, W) float32, correlation with the better neighbours.
+        deviation: (H, W) float32, standard deviation of w.
+    """
+
+    planes: np.ndarray
+    score: np.ndarray
+    deviation: np.ndarray
+
+
+def estimate_depth(
+    view: View,
+    neighbours: Sequence[View],
+    near: float,
+    far: float,
+    options: DepthOptions | None = None,
+) -> DepthMap:
+    """Find the depth of a view's wanted pixels.
+
+    Args:
+        view: the view.
+        neighbours: at least one other view that sees the same surface.
+        near, far: limits of the depth z, mm.
+        options: how.
+
+    Raises:
+        InputError: no neighbours, or limits that enclose nothing.
+    """
+    options = options or DepthOptions()
+    if not neighbours:
+        raise InputError(f"{view.name}: expected at least one neighbour to match with")
+    if not 0 < near < far:
+        raise InputError(f"{view.name}: expected 0 < near < far, got {near} and {far}")
+    sizes, others = _sizes(view, neighbours, options)
+    planes = _coarse(sizes[-1], others, 1 / far, 1 / near, options)
+    score = deviation = np.zeros(planes.shape[:2], np.float32)
+    for level in range(options.levels, -1, -1):
+        matching = sizes[level]
+        if level < options.levels:
+            planes = _enlarge(planes, matching.image.shape)
+        for shifts in (_CROSS,) if level == 0 else (_CROSS, _FAR):
+            planes, score = propagate(matching, planes, shifts)
+            planes, score, deviation = refine(
+                matching,
+                planes,
+                steps=options.steps[level],
+                slope=options.slope,
+                bend=curvature(planes, matching.focal) if level == 0 and options.curved else None,
+            )
+    w = planes[..., 0]
+    bad = (score < options.least_score) | (w < 0.98 / far) | (w > 1.02 / near)
+    planes[bad] = 0
+    return DepthMap(planes, np.where(bad, 0, score), np.where(bad, 0, deviation))
+
+
+def _sizes(
+    view: View, neighbours: Sequence[View], options: DepthOptions
+) -> tuple[list[Matching], list[np.ndarray]]:
+    """Return what to match at every size, and the neighbours' pictures at the smallest."""
+    image, wanted = view.grey, view.wanted
+    others = [other.grey for other in neighbours]
+    cameras = [other.camera for other in neighbours]
+    sizes = []
+    for level in range(options.levels + 1):
+        if level:
+            image, others = halve(image), [halve(other) for other in others]
+            wanted = halve(wanted.astype(np.uint8) * 255) > 0
+        sizes.append(
+            make_matching(
+                image,
+                others,
+                pair_rows(view.camera, cameras, level=level),
+                focal=float(level_intrinsics(view.camera, level)[0, 0]),
+                wanted=wanted,
+                radius=options.radii[level],
+                best=min(options.best, len(others)),
+            )
+        )
+    return sizes, others
+
+
+def _stack(images: list[np.ndarray]) -> np.ndarray:
+    """Return images of any sizes in one array; NaN beyond a smaller one makes matches fail."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    stack = np.full((len(images), height, width), np.nan, np.float32)
+    for row, image in zip(stack, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return stack
+
+
+def _coarse(
+    matching: Matching, others: list[np.ndarray], low: float, high: float, options: DepthOptions
+) -> np.ndarray:
+    reach = _reach(matching, 0.5 * (low + high))
+    count = int(np.clip(np.ceil((high - low) * reach) + 1, 3, options.planes_at_most))
+    levels = np.linspace(low, high, count)
+    costs = sweep_costs(
+        matching.image,
+        _stack(others),
+        matching.pairs,
+        levels,
+        radius=options.radii[options.levels],
+        best=matching.best,
+    )
+    plane, _ = choose(aggregate(costs), costs)
+    w = (low + plane * (levels[1] - levels[0])).astype(np.float32)
+    smooth = cv2.GaussianBlur(cv2.medianBlur(w, 5), (0, 0), 1.5)
+    gradient_y, gradient_x = np.gradient(smooth)
+    return np.ascontiguousarray(np.stack([w, gradient_x, gradient_y], axis=-1), np.float32)
+
+
+def _reach(matching: Matching, w: float) -> float:
+    """Return how many pixels a unit of inverse depth moves the match, at most, mid-picture."""
+    height, width = matching.image.shape
+    middle = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    lengths = []
+    for row in matching.pairs:
+        A, b = row[:9].reshape(3, 3), row[9:]
+        p = A @ middle + w * b
+        lengths.append(np.hypot(*(b[:2] - b[2] * p[:2] / p[2])) / abs(p[2]))
+    return float(max(lengths))
+
+
+def _enlarge(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Continue the planes of the half-size picture to the pixels of the next size."""
+    rows = np.minimum(np.arange(shape[0]) // 2, planes.shape[0] - 1)
+    columns = np.minimum(np.arange(shape[1]) // 2, planes.shape[1] - 1)
+    dy = ((np.arange(shape[0]) + 0.5) / 2 - 0.5 - rows).astype(np.float32)
+    dx = ((np.arange(shape[1]) + 0.5) / 2 - 0.5 - columns).astype(np.float32)
+    near = planes[rows][:, columns]
+    large = 0.5 * near
+    there = near[..., 0] + near[..., 1] * dx[None, :] + near[..., 2] * dy[:, None]
+    large[..., 0] = np.where(near[..., 0] > 0, np.maximum(there, 0), 0)
+    return np.ascontiguousarray(large)
+
+
+def curvature(
+    planes: np.ndarray, focal: float, *, sigma: float = 3.0, limit: float = 0.1
+) -> np.ndarray:
+    """Return the second derivatives cxx, cxy, cyy (H, W, 3) float32 of a smoothed inverse depth.
+
+    They come from the slopes, smoothed by a Gaussian. 0 within reach of a pixel without a plane,
+    and where the surface is broken rather than bent.
+
+    Args:
+        planes: (H, W, 3) float32.
+        focal: focal length, pixels.
+        sigma: of the Gaussian, pixels.
+        limit: largest curvature, in 1 over the width of a pixel on the surface, that counts as
+            bent.
+    """
+    w = planes[..., 0]
+    there = cv2.erode((w > 0).astype(np.uint8), np.ones((2 * round(2 * sigma) + 1,) * 2, np.uint8))
+    smooth = cv2.GaussianBlur(w, (0, 0), sigma)
+    wy, wx = np.gradient(smooth)
+    wyy, wyx = np.gradient(wy)
+    wxy, wxx = np.gradient(wx)
+    bend = np.stack([wxx, 0.5 * (wxy + wyx), wyy], axis=-1)
+    broken = np.abs(bend).max(axis=-1) > limit / focal * w
+    bend[(there == 0) | broken] = 0
+    return np.ascontiguousarray(bend, np.float32)
