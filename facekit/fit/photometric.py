@@ -100,6 +100,21 @@ class PhotometricFitter:
         Raises:
             ItemError: too little of the face is seen, or the solver diverges.
         """
+        problem = self.problem(face, start, intrinsics, prior=prior, mask=mask)
+        coefficients = np.concatenate([start.identity, start.expression])
+        state = FaceState(coefficients, start.rotation, start.translation, 0.0)
+        return self._solve(problem, image, intrinsics, state)
+
+    def problem(
+        self,
+        face: DetectedFace,
+        start: LandmarkFit,
+        intrinsics: np.ndarray,
+        *,
+        prior: FacePrior | None = None,
+        mask: np.ndarray | None = None,
+    ) -> PhotometricProblem:
+        """Return the energy that ``fit`` lowers, with its arguments."""
         trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
         marks = LandmarkProblem(
             self.basis,
@@ -115,9 +130,44 @@ class PhotometricFitter:
         if mask is not None:
             blur_px = max(self.config.blur_mm) * float(intrinsics[0, 0] / start.translation[2])
             problem.mask = shrunk_mask(mask, blur_px)
-        coefficients = np.concatenate([start.identity, start.expression])
-        state = FaceState(coefficients, start.rotation, start.translation, 0.0)
-        return self._solve(problem, image, intrinsics, state)
+        return problem
+
+    def begin(
+        self,
+        problem: PhotometricProblem,
+        image: np.ndarray,
+        intrinsics: np.ndarray,
+        state: FaceState,
+    ) -> tuple[list[ImageLevel], Point]:
+        """Return the photograph's levels, coarse to fine, and a face under an even light.
+
+        Raises:
+            ItemError: the face is black or outside the photograph.
+        """
+        config = self.config
+        height, width = image.shape[:2]
+        _, camera_points, _ = problem.camera_points(state)
+        spots = camera_points[:, :2] / camera_points[:, 2:] @ intrinsics[:2, :2].T
+        spots = spots + intrinsics[:2, 2]
+        weights = channel_weights(config.red)
+        median = face_light(image, spots, weights)
+        if median <= 0:
+            raise ItemError("photometric fit: the face is black or outside the photograph")
+        px_per_mm = float(intrinsics[0, 0] / state.translation[2])
+        light = problem.light_mean.copy()
+        light[0] = median / float(np.median(self.surface.albedo)) / harmonics(np.eye(3)[:1])[0, 0]
+        levels = [
+            make_level(
+                image,
+                Camera(intrinsics, np.eye(3), np.zeros(3), width, height),
+                (*spots.min(0), *spots.max(0)),
+                weights=weights,
+                blur_px=blur * px_per_mm,
+                floor=config.floor * median,
+            )
+            for blur in config.blur_mm
+        ]
+        return levels, Point(state, light)
 
     def _solve(
         self,
@@ -127,35 +177,15 @@ class PhotometricFitter:
         state: FaceState,
     ) -> PhotometricFit:
         config = self.config
-        height, width = image.shape[:2]
-        _, camera_points, _ = problem.camera_points(state)
-        spots = camera_points[:, :2] / camera_points[:, 2:] @ intrinsics[:2, :2].T
-        spots = spots + intrinsics[:2, 2]
-        box = (*spots.min(0), *spots.max(0))
-        weights = channel_weights(config.red)
-        median = face_light(image, spots, weights)
-        if median <= 0:
-            raise ItemError("photometric fit: the face is black or outside the photograph")
-        camera = Camera(intrinsics, np.eye(3), np.zeros(3), width, height)
-        px_per_mm = float(intrinsics[0, 0] / state.translation[2])
-        light = problem.light_mean.copy()
-        light[0] = median / float(np.median(self.surface.albedo)) / harmonics(np.eye(3)[:1])[0, 0]
-        at, robust = Point(state, light), None
+        levels, at = self.begin(problem, image, intrinsics, state)
+        robust = None
         iterations = 0
-        for number, blur in enumerate(config.blur_mm):
-            level = make_level(
-                image,
-                camera,
-                box,
-                weights=weights,
-                blur_px=blur * px_per_mm,
-                floor=config.floor * median,
-            )
+        for number, level in enumerate(levels):
             for turn in range(config.rounds):
                 seen = problem.see(at, level, robust)
                 prior = problem.light_prior(at.light)
                 if number == turn == 0:
-                    at = _light_only(problem, at, level, seen, prior)
+                    at = fit_light(problem, at, level, seen, prior)
                     robust = problem.robust_weights(at, level, seen.chosen, robust)
                     seen = problem.see(at, level, robust)
                 at, energy, tried = _minimise(problem, at, level, seen, prior)
@@ -183,10 +213,10 @@ class PhotometricFitter:
         )
 
 
-def _light_only(
+def fit_light(
     problem: PhotometricProblem, at: Point, level: ImageLevel, seen: Seen, prior: np.ndarray
 ) -> Point:
-    """A few Gauss-Newton steps of the light alone, from a light of no direction."""
+    """Return a face after a few Gauss-Newton steps of its light alone; what is seen is held."""
     n = problem.num_face
     energy = problem.energy(at, level, seen, prior)
     for _ in range(8):
