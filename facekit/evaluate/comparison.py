@@ -12,9 +12,9 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.evaluate.now import SCHEMA
-from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.reports import write_report
 from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem, pooled, write_scan_report
+from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
 from facekit.metrics.distances import cumulative_curve
 from facekit.metrics.statistics import paired_bootstrap

@@ -16,9 +16,10 @@ import numpy as np
 
 from facekit.errors import InputError, ItemError
 from facekit.evaluate.faces3d import FaceSurface, landmark_warnings
-from facekit.evaluate.icp import IcpOptions, IcpResult, Surface, align_surface
+from facekit.evaluate.icp import IcpOptions, IcpResult, align_surface
 from facekit.geometry.alignment import SimilarityTransform, align_similarity
 from facekit.geometry.mesh import vertex_normals
+from facekit.geometry.surface import Surface
 from facekit.metrics.distances import root_mean_square
 
 _CHOICES = {

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.reports import write_report
+from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
 from facekit.metrics.distances import cumulative_curve
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from facekit.checks import check_array
 from facekit.errors import InputError
-from facekit.geometry.alignment import SimilarityTransform, align_similarity
+from facekit.geometry.alignment import SimilarityTransform, align_similarity, compose
 from facekit.geometry.closest_point import build_tree, closest_points
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import rotvec_to_matrix
@@ -100,7 +100,7 @@ def project_shape(
         identity = identity + change[:count]
         turn = rotvec_to_matrix(change[count : count + 3])
         grow = SimilarityTransform(np.exp(change[-1]), turn, change[count + 3 : count + 6])
-        transform = _compose(transform, grow.inverse())
+        transform = compose(transform, grow.inverse())
     return Projection(identity, vertices, transform, triangle, barycentric)
 
 
@@ -159,12 +159,3 @@ def _solve(
     matrix[prior, prior] += 1
     right[:count] -= identity
     return np.linalg.solve(matrix, right)
-
-
-def _compose(second: SimilarityTransform, first: SimilarityTransform) -> SimilarityTransform:
-    """Return x -> second(first(x))."""
-    return SimilarityTransform(
-        second.scale * first.scale,
-        second.rotation @ first.rotation,
-        second.apply(first.translation),
-    )

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.evaluate.now import SCHEMA
-from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.reports import write_report
+from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
 from facekit.metrics.distances import cumulative_curve, summarise
 

@@ -72,3 +72,12 @@ def align_similarity(
     rotation = (u * sign) @ vt
     scale = float((d * sign).sum() / variance) if with_scale else 1.0
     return SimilarityTransform(scale, rotation, mean_target - scale * rotation @ mean_source)
+
+
+def compose(second: SimilarityTransform, first: SimilarityTransform) -> SimilarityTransform:
+    """Return x -> second(first(x))."""
+    return SimilarityTransform(
+        second.scale * first.scale,
+        second.rotation @ first.rotation,
+        second.apply(first.translation),
+    )

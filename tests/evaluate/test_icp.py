@@ -4,9 +4,10 @@ from scan_case import closest_twin, egg, face, moved
 from scipy.spatial.transform import Rotation
 
 from facekit.errors import InputError, ItemError
-from facekit.evaluate.icp import IcpOptions, Surface, align_surface, compose
-from facekit.geometry.alignment import SimilarityTransform
+from facekit.evaluate.icp import IcpOptions, align_surface
+from facekit.geometry.alignment import SimilarityTransform, compose
 from facekit.geometry.mesh import vertex_normals
+from facekit.geometry.surface import Surface
 
 IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
 

@@ -6,7 +6,6 @@ from PIL import Image
 from scan_case import face
 
 from facekit.errors import InputError
-from facekit.evaluate.pictures import draw_curves
 from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
@@ -16,6 +15,7 @@ from facekit.evaluate.scan_reports import (
     summary,
     write_scan_report,
 )
+from facekit.export.curves import draw_curves
 from facekit.export.heat import draw_heat_map, heat_colours
 
 ITEMS = [

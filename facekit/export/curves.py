@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: cumulative curves."""
+"""Pictures of curves: any lines over an axis, and cumulative error curves."""
 
 from __future__ import annotations
 
@@ -41,6 +41,43 @@ def draw_curves(
     """
     if not limit > 0:
         raise InputError(f"curves: expected a positive limit, got {limit}")
+    marks = np.linspace(0, limit, 401)
+    lines = {
+        name: (marks, cumulative_curve(np.asarray(errors), marks).percent)
+        for name, errors in values.items()
+        if len(errors)
+    }
+    return draw_lines(
+        path, lines, limits=(limit, 100.0), xlabel=xlabel, unit="%", title=title, size=size
+    )
+
+
+def draw_lines(
+    path: Path,
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    limits: tuple[float, float],
+    xlabel: str,
+    unit: str = "",
+    title: str = "",
+    size: tuple[int, int] = (840, 560),
+) -> Path:
+    """Write a picture of lines over an x axis; both axes begin at 0.
+
+    Args:
+        path: the ``.png``.
+        lines: x and y (N,) of each named line.
+        limits: the ends of the x and the y axis; what lies beyond is drawn at the end.
+        xlabel: what x is, with its unit.
+        unit: written after the numbers of the y axis.
+        title: over the plot.
+        size: width and height in pixels.
+
+    Raises:
+        InputError: limits that are not positive.
+    """
+    if not min(limits) > 0:
+        raise InputError(f"lines: expected positive limits, got {limits}")
     width, height = size
     left, right, top, bottom = 70, width - 20, 44, height - 60
     canvas = Image.new("RGB", size, _PAPER)
@@ -50,25 +87,21 @@ def draw_curves(
     for i in range(6):
         y = bottom - (bottom - top) * i / 5
         draw.line([(left, y), (right, y)], fill=_PALE)
-        draw.text((left - 8, y), f"{20 * i}%", fill=_INK, font=small, anchor="rm")
+        text = f"{limits[1] * i / 5:g}{unit}"
+        draw.text((left - 8, y), text, fill=_INK, font=small, anchor="rm")
         x = left + (right - left) * i / 5
         draw.line([(x, top), (x, bottom)], fill=_PALE)
-        draw.text((x, bottom + 6), f"{limit * i / 5:g}", fill=_INK, font=small, anchor="ma")
+        text = f"{limits[0] * i / 5:g}"
+        draw.text((x, bottom + 6), text, fill=_INK, font=small, anchor="ma")
     draw.rectangle([left, top, right, bottom], outline=_INK)
     draw.text(((left + right) / 2, height - 26), xlabel, fill=_INK, font=font, anchor="mm")
-    marks = np.linspace(0, limit, 401)
-    row = 0
-    for index, (name, errors) in enumerate(values.items()):
-        if not len(errors):
-            continue
-        colour = _LINES[index % len(_LINES)]
-        percent = cumulative_curve(np.asarray(errors), marks).percent
-        xs = left + (right - left) * marks / limit
-        ys = bottom - (bottom - top) * percent / 100
+    for row, (name, (along, values)) in enumerate(lines.items()):
+        colour = _LINES[row % len(_LINES)]
+        xs = left + (right - left) * np.clip(np.asarray(along, float) / limits[0], 0, 1)
+        ys = bottom - (bottom - top) * np.clip(np.asarray(values, float) / limits[1], 0, 1)
         points = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True)]
         draw.line(points, fill=colour, width=3, joint="curve")
         y = bottom - 18 - 20 * row
         draw.line([(right - 210, y), (right - 180, y)], fill=colour, width=3)
         draw.text((right - 172, y), name, fill=_INK, font=small, anchor="lm")
-        row += 1
     return write_image(path, np.asarray(canvas))
