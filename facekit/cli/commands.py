@@ -18,6 +18,7 @@ from facekit.cli import (
     eval_landmarks,
     eval_scans,
     fit,
+    label,
     landmarks,
     models,
     samples,
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     eval_distance.register(eval.app)
     eval_albedo.register(eval.app)
     app.add_typer(eval.app, name="eval")
+    app.command("label")(label.label)
     app.command("train")(train.train)
     app.command("relabel")(train.relabel)
     app.command("renders")(train.renders)

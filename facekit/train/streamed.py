@@ -36,10 +36,11 @@ from facekit.train.render_labels import portrait_params
 # Large faces of one person in many expressions, poses and lights, as crops show them.
 STREAM = PortraitOptions(
     size=128,
-    face_fraction=(0.5, 0.7),
+    face_fraction=(0.5, 0.68),
     yaw_deg=75.0,
     pitch_deg=30.0,
-    roll_deg=25.0,
+    # Crops are upright: more would show the picture's corners and no more of the face.
+    roll_deg=8.0,
     views=8,
     expressions=True,
     supersample=1,
