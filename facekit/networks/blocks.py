@@ -119,6 +119,7 @@ def fuse_conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
         conv.kernel_size,  # type: ignore[arg-type]
         conv.stride,  # type: ignore[arg-type]
         conv.padding,  # type: ignore[arg-type]
+        groups=conv.groups,
     )
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
     with torch.no_grad():

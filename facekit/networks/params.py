@@ -15,7 +15,7 @@ from facekit.networks.blocks import (
     grid_cells,
     patch_features,
 )
-
+from facekit.networks.mobilenet import mobilenet_features
 
 # Bounds of the logarithm of a deviation over the coefficient's own: what never varies would be
 # surer and surer without end.
@@ -37,7 +37,7 @@ class ParameterOutput(NamedTuple):
 
 
 class ParameterNetwork(nn.Module):
-    """Patchify stem, 3x3 convolutions, a hidden layer, linear outputs.
+    """Convolutions, a hidden layer, linear outputs.
 
     Coefficients are those of ``centre`` plus ``scale`` times what the last layer gives, so that
     all of them are of one size there.
@@ -47,9 +47,11 @@ class ParameterNetwork(nn.Module):
         size: side of the crop, a multiple of 8 patches.
         patch, widths, depths: see ``patch_features``.
         hidden: units of the hidden layer.
+        mobilenet: width of a MobileNetV1 that takes the place of patches and their convolutions,
+            0 for none.
 
     Raises:
-        InputError: the size is no multiple of 8 patches.
+        InputError: the size is no multiple of the last grid's cell.
     """
 
     centre: Tensor
@@ -64,13 +66,18 @@ class ParameterNetwork(nn.Module):
         widths: tuple[int, ...] = (48, 64, 128, 224),
         depths: tuple[int, ...] = (1, 2, 4, 2),
         hidden: int = 384,
+        mobilenet: float = 0.0,
     ) -> None:
         super().__init__()
         self.size = size
         self.normalise: nn.Module = Normalise()
-        self.features = patch_features(patch, widths, depths)
-        cells = grid_cells(size, patch, len(widths))
-        self.hidden = nn.Linear(widths[-1] * cells, hidden, bias=False)
+        if mobilenet:
+            self.features, units = mobilenet_features(mobilenet), round(1024 * mobilenet)
+        else:
+            self.features = patch_features(patch, widths, depths)
+            units = widths[-1] * grid_cells(size, patch, len(widths))
+        self.padded = bool(mobilenet)
+        self.hidden = nn.Linear(units, hidden, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(hidden)
         self.coefficients = nn.Linear(hidden, length)
         self.spread = nn.Linear(hidden, length)
@@ -86,15 +93,23 @@ class ParameterNetwork(nn.Module):
         self.centre.copy_(centre)
         self.scale.copy_(scale)
 
-    def forward(self, images: Tensor) -> ParameterOutput:
-        """Map crops (N, 3, S, S), RGB in [0, 255], to coefficients, deviations and presence."""
+    def seen(self, images: Tensor) -> Tensor:
+        """Map crops (N, 3, S, S), RGB in [0, 255], to the hidden layer's units (N, hidden)."""
         x = self.features(self.normalise(images))
-        x = torch.relu(self.norm(self.hidden(x.flatten(1)))).float()
+        return torch.relu(self.norm(self.hidden(x.flatten(1))))
+
+    def read(self, units: Tensor) -> ParameterOutput:
+        """Map the hidden layer's units to coefficients, deviations and presence."""
+        x = units.float()
         return ParameterOutput(
             self.centre + self.scale * self.coefficients(x),
             torch.log(self.scale) + self.spread(x).clamp(*_SPREAD),
             self.presence(x),
         )
+
+    def forward(self, images: Tensor) -> ParameterOutput:
+        """Map crops (N, 3, S, S), RGB in [0, 255], to coefficients, deviations and presence."""
+        return self.read(self.seen(images))
 
 
 class ParameterExport(nn.Module):
@@ -110,13 +125,15 @@ class ParameterExport(nn.Module):
             last.weight *= network.scale[:, None]
             last.bias.mul_(network.scale).add_(network.centre)
         self.network = fuse_blocks(network)
-        fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]
-        network.normalise = nn.Identity()
+        # At the border of a padded convolution zeros are not pixels, so nothing can be folded.
+        if not network.padded:
+            fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]
+            network.normalise = nn.Identity()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return coefficients (N, C), log_sigma (N, C) and presence (N, 1) in [0, 1]."""
         network = self.network
-        x = network.features(image.permute(0, 3, 1, 2).float())
+        x = network.features(network.normalise(image.permute(0, 3, 1, 2).float()))
         x = torch.relu(network.hidden(x.flatten(1)))
         return (
             network.coefficients(x),

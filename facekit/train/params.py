@@ -35,7 +35,7 @@ class ParamsConfig:
     Attributes:
         loop: see ``LoopConfig``.
         batch_size: crops a step.
-        size, patch, widths, depths, hidden: see ``ParameterNetwork``.
+        size, patch, widths, depths, hidden, mobilenet: see ``ParameterNetwork``.
         shift, scale, turn_deg: deviations of the crop from ``five-v1``: fractions of its side, of
             its logarithm, degrees; one crop in five varies two and a half times as much.
         occlusion: share of crops with something in front.
@@ -50,6 +50,7 @@ class ParamsConfig:
     widths: tuple[int, ...] = (48, 64, 128, 224)
     depths: tuple[int, ...] = (1, 2, 4, 2)
     hidden: int = 384
+    mobilenet: float = 0.0
     shift: float = 0.012
     scale: float = 0.025
     turn_deg: float = 2.0
@@ -120,13 +121,14 @@ class ParamsTask:
         self.layout: CoefficientLayout = model_layout(model)
         self.geometry = FaceGeometry(model)
         self._mirror = mirrors(model)
+        self.crop_size = config.size
 
     @cached_property
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation (C,) of the coefficients of a thousand training crops."""
         rng = np.random.default_rng((self.config.loop.seed, 1))
         rows = rng.integers(len(self.train), size=min(1000, 4 * len(self.train)))
-        values = np.stack([self._sample(self.train, int(r), rng)[1] for r in rows])
+        values = np.stack([self._sample(self.train, int(r), rng, self.crop_size)[1] for r in rows])
         return values.mean(0), np.maximum(values.std(0), 1e-2)
 
     def build_model(self) -> ParameterNetwork:
@@ -140,6 +142,7 @@ class ParamsTask:
             widths=c.widths,
             depths=c.depths,
             hidden=c.hidden,
+            mobilenet=c.mobilenet,
         )
         centre, scale = (torch.from_numpy(v).float() for v in self._statistics)
         network.set_scale(centre, scale)
@@ -157,7 +160,7 @@ class ParamsTask:
                 images.append(self._negative(row, rng))
                 rows.append((np.zeros(self.layout.length), 1e3, 0.0, 0.0, 0.0))
                 continue
-            image, values, distance, face = self._sample(self.train, row, rng)
+            image, values, distance, face = self._sample(self.train, row, rng, self.crop_size)
             if rng.random() < c.occlusion:
                 other = self.train.face(int(rng.integers(len(self.train)))).image
                 image = occlude(image, rng, other)
@@ -252,7 +255,9 @@ class ParamsTask:
         for begin in range(0, len(self.validation), 64):
             images, rows = [], []
             for row in range(begin, min(begin + 64, len(self.validation))):
-                image, values, distance, face = self._sample(self.validation, row, rng, moved=False)
+                image, values, distance, face = self._sample(
+                    self.validation, row, rng, self.config.size, moved=False
+                )
                 images.append(image)
                 rows.append((values, distance, face.weight, face.certainty, 1.0))
             yield _batch(images, rows)
@@ -266,13 +271,18 @@ class ParamsTask:
         return (torch.diagonal(metric) * deviation**2).sum()
 
     def _sample(
-        self, faces: LabelledFaces, row: int, rng: np.random.Generator, *, moved: bool = True
+        self,
+        faces: LabelledFaces,
+        row: int,
+        rng: np.random.Generator,
+        size: int,
+        *,
+        moved: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, float, LabelledFace]:
-        size = self.config.size
         face = faces.face(row)
         five = face.crop.apply(ibug68_to_five(np.asarray(face.params["landmarks_2d"], float)))
         upright = five_crop(five, size=size)
-        to_crop = self._moved(upright, rng) if moved else upright
+        to_crop = self._moved(upright, rng, size) if moved else upright
         image = warp(face.image, to_crop, size=size)
         values, distance = coefficients_in_crop(
             self.layout, face.params, _after(face.crop, to_crop), size=size
@@ -282,21 +292,23 @@ class ParamsTask:
             values = mirrored_vector(self.layout, values, self._mirror)
         return image, values, distance, face
 
-    def _moved(self, crop: SimilarityTransform, rng: np.random.Generator) -> SimilarityTransform:
+    def _moved(
+        self, crop: SimilarityTransform, rng: np.random.Generator, size: int
+    ) -> SimilarityTransform:
         c = self.config
         poor = 2.5 if rng.random() < 0.2 else 1.0
         scale = float(np.exp(rng.normal(0, c.scale * poor)))
         angle = np.radians(rng.normal(0, c.turn_deg * poor))
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[cos, -sin], [sin, cos]])
-        middle = np.full(2, (c.size - 1) / 2)
-        shift = rng.normal(0, c.shift * poor, 2) * c.size
+        middle = np.full(2, (size - 1) / 2)
+        shift = rng.normal(0, c.shift * poor, 2) * size
         return _after(
             crop, SimilarityTransform(scale, turn, middle + shift - scale * turn @ middle)
         )
 
     def _negative(self, row: int, rng: np.random.Generator) -> np.ndarray:
-        size = self.config.size
+        size = self.crop_size
         face = self.train.face(row)
         five = face.crop.apply(ibug68_to_five(np.asarray(face.params["landmarks_2d"], float)))
         crop = five_crop(five, size=size)

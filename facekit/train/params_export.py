@@ -26,8 +26,9 @@ def load_network(checkpoint: Path) -> tuple[ParameterNetwork, dict]:
     """Return a checkpoint's network with its averaged weights, and the checkpoint."""
     contents = load_checkpoint(checkpoint, kind="params")
     layout = layout_of_document(contents["layout"], str(checkpoint))
-    config = contents["config"]
-    names = ("size", "patch", "widths", "depths", "hidden")
+    # Checkpoints of patches alone say nothing of the other kind.
+    config = {"mobilenet": 0.0, **contents["config"]}
+    names = ("size", "patch", "widths", "depths", "hidden", "mobilenet")
     network = ParameterNetwork(layout.length, **{name: config[name] for name in names})
     network.load_state_dict(contents["ema"]["values"])
     return network.eval(), contents

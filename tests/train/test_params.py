@@ -1,80 +1,28 @@
 import numpy as np
 import pytest
 import torch
+from drawn_faces import SMALL, Drawn, drawn_params
 
 from facekit.detect.landmark_sets import FLIP68
 from facekit.detect.parameters import ParameterReader, mirrored_vector, mirrors, open_reader
 from facekit.detect.session import open_file
 from facekit.errors import InputError
-from facekit.geometry.alignment import SimilarityTransform
-from facekit.geometry.cameras import project
 from facekit.geometry.crop import square_crop
 from facekit.geometry.crop_pose import CropPose, decode_pose
-from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
-from facekit.learn.loop import LoopConfig, RunInfo, train
+from facekit.learn.loop import RunInfo, train
 from facekit.morphable import load_model
 from facekit.render.shade import sh_shading
 from facekit.train.params import (
-    LabelledFace,
-    ParamsConfig,
     ParamsTask,
     coefficients_in_crop,
 )
 from facekit.train.params_export import export_params, load_network
 from facekit.train.params_losses import FaceGeometry, shape_metric
-from facekit.types import Camera
-
-SMALL = ParamsConfig(
-    loop=LoopConfig(steps=3, threads=1, precision="fp32", evaluate_every=3, report_every=1),
-    batch_size=4,
-    size=64,
-    patch=4,
-    widths=(4, 8, 8, 8),
-    depths=(1, 1, 1, 1),
-    hidden=8,
-)
 
 
 @pytest.fixture(scope="module")
 def model():
     return load_model("builtin")
-
-
-def drawn_params(model, number):
-    rng = np.random.default_rng(number)
-    rotation = HEAD_TO_CAMERA @ euler_to_matrix(*rng.uniform(-0.5, 0.5, 3))
-    translation = np.append(rng.uniform(-60, 60, 2), rng.uniform(500, 900))
-    intrinsics = np.array([[600.0, 0, 127.5], [0, 600.0, 127.5], [0, 0, 1]])
-    identity = rng.standard_normal(model.num_identity)
-    expression = rng.uniform(0, 0.3, model.num_expression)
-    camera = Camera(intrinsics, rotation, translation, 256, 256)
-    marks = model.landmark_points("ibug68", model.shape(identity, expression))
-    return {
-        "identity": identity,
-        "expression": expression,
-        "albedo": np.zeros(model.num_albedo),
-        "rotation": rotation,
-        "translation_mm": translation,
-        "intrinsics": intrinsics,
-        "light": rng.standard_normal((9, 3)),
-        "landmarks_2d": project(camera, marks)[:, :2],
-    }
-
-
-class Drawn:
-    """Noise pictures whose mean brightness says the first coefficient."""
-
-    def __init__(self, model, count, first=0):
-        self.faces = [drawn_params(model, first + k) for k in range(count)]
-
-    def __len__(self):
-        return len(self.faces)
-
-    def face(self, index):
-        params = self.faces[index]
-        level = np.clip(127 + 40 * params["identity"][0], 5, 250)
-        image = np.full((256, 256, 3), level, np.uint8)
-        return LabelledFace(image, SimilarityTransform(1.0, np.eye(2), np.zeros(2)), params)
 
 
 def crop_of(params, roll=0.2):
