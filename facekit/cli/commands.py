@@ -11,6 +11,7 @@ from facekit.cli import (
     eval,
     eval_albedo,
     eval_all,
+    eval_capture,
     eval_dense,
     eval_distance,
     eval_gates,
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     eval_images.register(eval.app)
     eval_distance.register(eval.app)
     eval_albedo.register(eval.app)
+    eval_capture.register(eval.app)
     app.add_typer(eval.app, name="eval")
     app.command("label")(label.label)
     app.command("train")(train.train)
