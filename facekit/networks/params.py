@@ -124,7 +124,8 @@ class ParameterExport(nn.Module):
             last = network.coefficients
             last.weight *= network.scale[:, None]
             last.bias.mul_(network.scale).add_(network.centre)
-        self.network = fuse_blocks(network)
+        fuse_blocks(network)
+        self.network = network
         # At the border of a padded convolution zeros are not pixels, so nothing can be folded.
         if not network.padded:
             fold_normalisation(network.get_submodule("features.0.0"))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ distillation, 2019, eqs. 1 to 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -106,8 +107,9 @@ class DistilTask(ParamsTask):
         with torch.no_grad():
             known = self.teacher.seen(large)
             told = self.teacher.read(known)
-        units = model.seen(small)
-        output = model.read(units)
+        student = cast(ParameterNetwork, model)
+        units = student.seen(small)
+        output = student.read(units)
         with torch.autocast("cpu", enabled=False):
             values, log_sigma = output.coefficients.float(), output.log_sigma.float()
             losses = self._losses(values, log_sigma, output.presence, batch)

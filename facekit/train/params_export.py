@@ -78,7 +78,7 @@ def export_params(
         raise InputError(f"{checkpoint}: was trained for another model than {model.name}")
     shift, correlation = error_statistics(network, task, model)
     with torch.no_grad():
-        network.spread.bias += torch.from_numpy(shift).float()
+        network.spread.bias.add_(torch.from_numpy(shift).float())
     size = network.size
     example = torch.full((2, size, size, 3), 127, dtype=torch.uint8)
     return export_onnx(

@@ -53,8 +53,8 @@ def test_who_repeats_the_teacher_has_no_loss_against_it(task):
     parrot = Parrot()
     losses = task.loss(parrot, batch)
     for name in ("identity", "expression", "points", "pose"):
-        assert float(losses[f"teacher_{name}"]) == pytest.approx(0, abs=1e-6)
-    assert float(losses["likeness"]) == pytest.approx(0, abs=1e-9)
+        assert losses[f"teacher_{name}"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["likeness"].item() == pytest.approx(0, abs=1e-9)
 
 
 def test_a_teacher_far_from_the_label_counts_less(task):
