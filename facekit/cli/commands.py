@@ -18,6 +18,7 @@ from facekit.cli import (
     eval_images,
     eval_landmarks,
     eval_scans,
+    eval_solvers,
     fit,
     label,
     landmarks,
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     eval_scans.register(eval.app)
     eval_dense.register(eval.app)
     eval_gates.register(eval.app)
+    eval_solvers.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)
     eval_distance.register(eval.app)

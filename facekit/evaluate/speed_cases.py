@@ -63,6 +63,22 @@ def default_cases() -> list[SpeedCase]:
             threads=0,
         ),
         SpeedCase(
+            "fit.photometric",
+            "one face of a 512 x 512 photograph, detected before: landmarks, then pixels",
+            lambda: _solve("photometric"),
+            threads=0,
+        ),
+        SpeedCase(
+            "fit.adam",
+            "the same face by the published Adam schedule adam-3dmm, through the builtin renderer",
+            lambda: _solve("adam-3dmm"),
+            threads=0,
+            warm_up=0,
+            rounds=3,
+            on_request=True,
+            peer_of="fit.photometric",
+        ),
+        SpeedCase(
             "rasterise.224.1t",
             "triangle and barycentrics of each pixel, built-in model, 224 x 224",
             _rasterise,
@@ -159,6 +175,27 @@ def _fit() -> Work:
 
     if not detector.detect(image):
         raise ItemError("speed: the detector finds no face in the sample photograph")
+    return work
+
+
+def _solve(name: str) -> Work:
+    from facekit.fit.first_order.fitter import open_first_order
+
+    model, image = load_builtin(), photograph()
+    found = BuiltinDetector().detect(image)
+    if not found or found[0].ibug68 is None:
+        raise ItemError("speed: the detector finds no face in the sample photograph")
+    face, points = found[0], found[0].ibug68
+    config, camera = LandmarkFitConfig(), intrinsics_from_fov(512, 512, 32.0)
+    fitter = FaceFitter(model, config)
+    if name != "photometric":
+        adam = open_first_order(model, fitter.basis, name, "builtin", config)
+        return lambda: adam.fit(image, face, camera)
+
+    def work() -> None:
+        start = fit_landmarks(fitter.basis, model, points, intrinsics=camera, config=config)
+        fitter.pixels.fit(image, face, start, camera)
+
     return work
 
 

@@ -11,6 +11,7 @@ from facekit.fit.first_order.config import FirstOrderConfig
 from facekit.fit.first_order.drawing import Drawn
 from facekit.fit.first_order.face import Parameters, TorchFace, rotation
 from facekit.fit.first_order.shading import encode_srgb, published_light
+from facekit.fit.landmark import LandmarkFit
 from facekit.fit.terms.identity import Embedding, identity_loss
 from facekit.fit.terms.points import (
     adam_landmark_weights,
@@ -20,7 +21,7 @@ from facekit.fit.terms.points import (
 from facekit.fit.terms.skin import skin_probability
 from facekit.fit.terms.surface import albedo_constancy, light_whiteness
 from facekit.geometry.crop import box_crop, crop_camera, warp
-from facekit.geometry.rotations import HEAD_TO_CAMERA
+from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler
 from facekit.types import DetectedFace
 
 # Eye corners, nose tip and mouth corners of the 68 points: ``five`` is linear in them.
@@ -88,6 +89,19 @@ class FirstOrderProblem:
         middle = (observed.mean(0) - lens[:2, 2]) / lens[0, 0] * depth - marks.mean(0)
         return np.append(middle, depth)
 
+    def parameters(self, fit: LandmarkFit) -> Parameters:
+        """Return another fit's shape and pose as parameters, under an even light."""
+        at = self.face.start()
+        centre = fit.rotation @ self.face.centre + fit.translation
+        yaw, pitch, roll = matrix_to_euler(HEAD_TO_CAMERA @ fit.rotation)
+        weights = torch.as_tensor(fit.expression, dtype=torch.float32, device=self.face.device)
+        with torch.no_grad():
+            at.identity[0] = torch.as_tensor(fit.identity)
+            at.expression[0] = (weights - self.face.expression_mean) / self.face.expression_std
+            at.angles[0] = torch.tensor([-pitch, yaw, -roll])
+            at.shift[0] = torch.as_tensor((centre - self.place) / (self.place[2] / 10))
+        return at
+
     def turn(self, at: Parameters) -> Tensor:
         """Head to camera, (1, 3, 3)."""
         return self.flip[:, None] * rotation(at.angles)
@@ -147,6 +161,24 @@ class FirstOrderProblem:
                 _five(points.detach()),
             )
         return found
+
+    def energy(self, at: Parameters) -> float:
+        """The second stage's energy, one number."""
+        with torch.no_grad():
+            return float(sum(float(value) for value in self.terms(at).values()))
+
+    def fit_appearance(self, at: Parameters, *, steps: int) -> None:
+        """Lower the energy by light and albedo alone, in place; shape and pose are held."""
+        blocks = [block for block in (at.gamma, at.albedo) if block.numel()]
+        solver = torch.optim.LBFGS(blocks, max_iter=steps, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            solver.zero_grad()
+            value = torch.stack(list(self.terms(at).values())).sum()
+            value.backward()
+            return value
+
+        solver.step(closure)
 
 
 def _five(points: Tensor) -> Tensor:
