@@ -56,6 +56,30 @@ def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     return np.eye(3) + np.sin(angle) * axis + (1 - np.cos(angle)) * (axis @ axis)
 
 
+def matrix_to_rotvec(rotation: np.ndarray) -> np.ndarray:
+    """Return the rotation vector (3,), radians, of a (3, 3) matrix; undoes ``rotvec_to_matrix``.
+
+    Degenerate: at a half turn both axes are right; one of them is returned.
+    """
+    doubled = np.array(
+        [
+            rotation[2, 1] - rotation[1, 2],
+            rotation[0, 2] - rotation[2, 0],
+            rotation[1, 0] - rotation[0, 1],
+        ]
+    )
+    sine, cosine = np.linalg.norm(doubled) / 2, (np.trace(rotation) - 1) / 2
+    angle = float(np.arctan2(sine, cosine))
+    if sine > 1e-6:
+        return doubled * (angle / (2 * sine))
+    if cosine > 0:
+        return doubled / 2
+    # R + 1 = 2 a a^T at a half turn.
+    outer = (rotation + np.eye(3)) / 2
+    axis = outer[:, int(np.argmax(np.diag(outer)))]
+    return angle * axis / np.linalg.norm(axis)
+
+
 def skew(vector: np.ndarray) -> np.ndarray:
     """Return the (3, 3) matrix with ``skew(v) @ w == cross(v, w)``."""
     x, y, z = vector
