@@ -54,7 +54,8 @@ def write_head(
     """Write one registered head and return its row.
 
     The .npz has ``vertices`` (V, 3) float32 mm, ``template_sha256``, ``residuals`` (V,) float32
-    mm to the scan (empty when there was none), ``accepted`` and ``reason``.
+    mm to the scan (empty when there was none, NaN where it shows nothing), ``accepted`` and
+    ``reason``.
     """
     relative = Path(subject) / f"{expression}.npz" if expression else Path(f"{subject}.npz")
     residuals = np.zeros(0, np.float32) if residuals is None else residuals.astype(np.float32)
@@ -67,7 +68,8 @@ def write_head(
             accepted=np.array(accepted),
             reason=np.array(reason),
         )
-    residual = float(residuals.mean()) if len(residuals) else 0.0
+    known = residuals[np.isfinite(residuals)]
+    residual = float(known.mean()) if len(known) else 0.0
     return RegisteredHead(subject, expression, relative.as_posix(), accepted, residual, reason)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from facekit.cli import basis_register
 from facekit.cli import options as opt
 from facekit.cli.output import out
 
@@ -79,6 +80,9 @@ def sample(
     out.data(output / "index.csv")
     out.info(f"{len(rows)} meshes in {time.monotonic() - start:.1f} s -> {output}")
     return 0
+
+
+app.command("register")(basis_register.register)
 
 
 @app.command("build")
