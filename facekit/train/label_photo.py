@@ -35,7 +35,7 @@ from facekit.types import Camera, DetectedFace
 # Larger photographs are worked on at this longest side.
 WORKING_SIDE = 2048
 # Parts of a model that are the face itself; the whole head where it names none.
-_FACE_REGIONS = ("face", "eyes", "mouth")
+_FACE_REGIONS = ("face", "eyes", "eyeballs", "mouth", "mouth_inside")
 
 
 @dataclass(frozen=True)

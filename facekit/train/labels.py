@@ -63,14 +63,12 @@ class LabelledShards:
         """Return a face as training takes it: in its crop, which is a photograph of its own."""
         row = self._rows[index]
         label = decode_label(self._reader.read(row), self._where(row), keys=_KEYS)
-        params = dict(label.params)
-        std = params.pop("identity_std")
         return LabelledFace(
             label.image,
             _WHOLE,
-            params,
+            label.params,
             float(label.facts["weight"]),
-            certainty_of(std),
+            certainty_of(label.deviations["identity"]),
         )
 
     def _where(self, row: int) -> str:
