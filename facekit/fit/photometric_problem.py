@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.spatial import cKDTree
 
 from facekit.errors import ItemError
-from facekit.fit.colour_noise import ColourNoise
+from facekit.fit.colour_noise import ColourNoise, relief_process
 from facekit.fit.landmark import FaceState, LandmarkProblem
 from facekit.fit.patch import SurfacePatch
 from facekit.fit.pixels import ImageLevel, channel_weights
@@ -85,6 +86,7 @@ class FaceSurface(NamedTuple):
         hollows: (N,) logarithm of the share of the surroundings seen from the mean head.
         process: (N, N) covariance of the colours' correlated part.
         own_variance: (N,) of each point's own noise.
+        relief: (2, N, N) of ``ColourNoise.relief_shares``.
     """
 
     patch: SurfacePatch
@@ -92,6 +94,7 @@ class FaceSurface(NamedTuple):
     hollows: np.ndarray
     process: np.ndarray
     own_variance: np.ndarray
+    relief: np.ndarray
 
 
 def build_surface(
@@ -106,6 +109,7 @@ def build_surface(
         np.log(mean_openness(model)[patch.samples]),
         config.noise.process(patch.mean[patch.own]),
         config.noise.own_variance(albedo_slope(model, weights)[patch.samples]),
+        config.noise.relief_shares(patch.mean[patch.own]),
     )
 
 
@@ -296,8 +300,9 @@ class PhotometricProblem:
         squared = off**2 / variance
         weights = np.minimum((dof + 1) / (dof + squared), 1.0)
         covariance[diagonal, diagonal] += variance * (1 / np.minimum(weights, earlier) - 1)
-        precision = cho_solve(cho_factor(covariance), np.eye(len(index)))
-        expected = (precision @ off) ** 2 / np.diag(precision)
+        factor, lower = cho_factor(covariance, check_finite=False)
+        variances = np.diag(dpotri(factor, lower)[0])
+        expected = cho_solve((factor, lower), off, check_finite=False) ** 2 / variances
         weights = np.minimum(weights, (dof + 1) / (dof + expected))
         weights[earlier <= LEFT_OUT] = LEFT_OUT
         alien = (squared > config.outlier**2) & (earlier > LEFT_OUT)
@@ -314,8 +319,8 @@ class PhotometricProblem:
         """Covariance (M, M) of the correlated noise of chosen samples."""
         _, _, normals = self.camera_points(at.face)
         unit, _ = _unit(normals)
-        tilt = self._shading(unit, at.light[:9], level.floor)[2][index] @ at.face.rotation
-        relief = self.config.noise.relief_process(self.places[index], tilt)
+        tilt = self._shading(unit, at.light[:9], level.floor)[2] @ at.face.rotation
+        relief = relief_process(self.surface.relief, self.places, tilt, index)
         return self.surface.process[np.ix_(index, index)] + relief
 
     def _shown(self, face: FaceState) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from toy import toy_model
 
 from facekit.errors import InputError, ItemError
-from facekit.fit.colour_noise import ColourNoise
+from facekit.fit.colour_noise import ColourNoise, relief_process
 from facekit.fit.landmark import FaceState, LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.patch import build_patch, spread
@@ -195,15 +195,24 @@ def test_the_jacobian_is_the_derivative():
         assert np.quantile(error, 0.97) < 1e-5 * (1 + np.abs(numeric).max())
 
 
+def relief_of(noise, points, tilt, index=None):
+    index = np.arange(len(points)) if index is None else index
+    return relief_process(noise.relief_shares(points), points, tilt, index)
+
+
 def test_relief_noise_is_a_covariance_and_follows_the_light():
     rng = np.random.default_rng(6)
     points = rng.uniform(-40, 40, (80, 3))
     tilt = rng.normal(size=(80, 3))
     noise = ColourNoise(relief=((0.5, 12.0),))
-    covariance = noise.relief_process(points, tilt)
+    covariance = relief_of(noise, points, tilt)
     assert np.linalg.eigvalsh(0.5 * (covariance + covariance.T)).min() > -1e-9
-    np.testing.assert_allclose(noise.relief_process(points, 2 * tilt), 4 * covariance)
-    assert not noise.relief_process(points, np.zeros((80, 3))).any()
+    np.testing.assert_allclose(relief_of(noise, points, 2 * tilt), 4 * covariance)
+    assert not relief_of(noise, points, np.zeros((80, 3))).any()
+    some = np.array([4, 70, 9])
+    np.testing.assert_array_equal(
+        relief_of(noise, points, tilt, some), covariance[np.ix_(some, some)]
+    )
 
 
 def test_relief_noise_is_that_of_a_derivative():
@@ -211,7 +220,7 @@ def test_relief_noise_is_that_of_a_derivative():
     noise = ColourNoise(relief=((0.7, 9.0),))
     one, two = np.array([1.0, 2, 3]), np.array([5.0, -3, 4])
     c, e = np.array([0.3, -0.2, 0.5]), np.array([-0.4, 0.6, 0.1])
-    covariance = noise.relief_process(np.stack([one, two]), np.stack([c, e]))[0, 1]
+    covariance = relief_of(noise, np.stack([one, two]), np.stack([c, e]))[0, 1]
 
     def height(p, q):
         return 0.7**2 * np.exp(-((p - q) ** 2).sum() / (2 * 9.0**2))
