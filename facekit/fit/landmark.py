@@ -17,7 +17,7 @@ Taylor, Robust statistical modeling using the t distribution, 1989).
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from facekit.checks import check_array
 from facekit.errors import ItemError
@@ -78,8 +78,15 @@ def fit_landmarks(
         config,
         None if prior is None else check_prior(prior, model),
     )
+    try:
+        return _solve(problem)
+    except LinAlgError as error:
+        raise ItemError("landmark fit: broke down; are the landmarks those of one face?") from error
+
+
+def _solve(problem: LandmarkProblem) -> LandmarkFit:
     state, total = problem.initial_pose(), 0
-    if config.log_focal_std > 0:
+    if problem.config.log_focal_std > 0:
         state, total = _choose_start(problem, state)
     # From far away every landmark looks like an outlier, so weights come last.
     for free in ("pose", "all", *["all"] * _REWEIGHTINGS):

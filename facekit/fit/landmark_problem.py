@@ -29,7 +29,7 @@ class LandmarkFitConfig:
 
     Attributes:
         discrepancy_mm: deviation, per landmark and axis, of real faces from what the model can
-            express; also added to the per-vertex deviations.
+            express.
         discrepancy_length_mm: distance over which that deviation stays alike; 0 makes it
             independent from point to point.
         label_noise_px: pixel noise of the labeller, added to the model's stored covariance.

@@ -15,7 +15,9 @@ from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import LandmarkBasis, build_landmark_basis
 from facekit.fit.light import estimate_light
 from facekit.fit.network_prior import network_prior
+from facekit.fit.posterior import SurfacePosterior
 from facekit.fit.prior import FacePrior
+from facekit.fit.quality import fit_quality
 from facekit.fit.scale import (
     Distance,
     FocalPrior,
@@ -30,7 +32,6 @@ from facekit.fit.scale import (
     size_std,
     with_focal_variance,
 )
-from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import camera_rotation_to_euler_deg
 from facekit.morphable.model import MorphableModel
 from facekit.types import Camera, DetectedFace
@@ -73,13 +74,13 @@ class FaceFit(NamedTuple):
         vertices: (V, 3) float32 identity and expression, head frame, mm.
         neutral: (V, 3) float32 identity alone.
         light: (9, 3) spherical-harmonics light, linear RGB.
-        vertex_std_mm: (V,) float32 posterior deviation along the normal, what the model cannot
-            express included.
+        vertex_std_mm: (V,) float32 deviation of the neutral head along its normals, what the
+            model cannot express included; see ``fit.posterior``.
         scale_source: ``prior``, ``focal``, ``iris`` or ``stage``; see ``fit.scale``.
         scale_std: relative deviation of the overall size.
         focal: what was known of the focal length.
         distance: of the bridge between the eyes from the camera, with its interval.
-        quality: in [0, 1]; see ``FaceFitter``.
+        quality: in [0, 1]; see ``fit.quality``.
         landmark_error: rms distance of the model's to the labelled landmarks (jaw excluded)
             over the distance of the outer eye corners in 3D, projected.
         albedo: (A,) standard deviations, or None where skin colour was not fitted.
@@ -105,10 +106,6 @@ class FaceFit(NamedTuple):
 class FaceFitter:
     """Fits one morphable model to faces; holds what is computed once.
 
-    The quality score is the detection score times ``exp(-(e / 0.06)^2 / 2)`` with e the landmark
-    error in outer-eye distances: it is near 1 where the model explains the landmarks and falls
-    when they are inconsistent with a face.
-
     Attributes:
         model: the morphable model.
         config: settings of the landmark fit; the focal length's freedom comes from the photograph.
@@ -131,6 +128,11 @@ class FaceFitter:
     def basis(self) -> LandmarkBasis:
         """The model's landmark rows."""
         return build_landmark_basis(self.model)
+
+    @cached_property
+    def surface(self) -> SurfacePosterior:
+        """What turns a fit's posterior into deviations of the surface."""
+        return SurfacePosterior(self.model)
 
     @cached_property
     def pixels(self) -> PhotometricFitter:
@@ -225,12 +227,12 @@ class FaceFitter:
             vertices,
             self.model.shape(fit.identity),
             light,
-            self._vertex_std(fit, vertices),
+            self.surface.neutral_std(fit),
             scale_source(focal, cues),
             size_std(fit, self.basis),
             focal,
             face_distance(fit, self.basis, focal),
-            float(np.clip(face.score, 0, 1) * np.exp(-0.5 * (error / 0.06) ** 2)),
+            fit_quality(face, error, fit.weights),
             error,
             albedo,
         )
@@ -277,13 +279,6 @@ class FaceFitter:
         K = self.basis.num_identity
         return np.linalg.cholesky(fit.covariance[:K, :K])
 
-    def _vertex_std(self, fit: LandmarkFit, vertices: np.ndarray) -> np.ndarray:
-        normals = vertex_normals(vertices, self.model.faces).astype(np.float32)
-        along = np.einsum("kvd,vd->vk", self.model.identity_modes, normals, optimize=True)
-        spread = along @ self._identity_factor(fit).astype(np.float32)
-        variance = (spread**2).sum(1) + np.float32(self.config.discrepancy_mm**2)
-        return np.sqrt(variance)
-
     def params(self, result: FaceFit) -> dict[str, Any]:
         """Return the arrays of ``params.npz`` (see ``facekit.io.params``) for a fit."""
         marks = self.basis.points(np.concatenate([result.fit.identity, result.fit.expression]))
@@ -316,6 +311,7 @@ class FaceFitter:
             "scale_std": np.float32(result.scale_std),
             "quality": np.float32(result.quality),
             "vertex_std_mm": result.vertex_std_mm,
+            "face_std_mm": self.surface.face_std(result.fit),
             "covariance_factor": self._identity_factor(result.fit),
         }
 
