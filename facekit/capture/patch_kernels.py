@@ -8,9 +8,9 @@ from numba import types
 
 from facekit.capture.patch_windows import (
     LEAST_VARIANCE,
-    centred_window,
     correlation,
     equations,
+    weighted_window,
 )
 
 # Neighbours whose correlation is this much below the patch's score do not vote on its place.
@@ -97,13 +97,14 @@ def propagate_rows(
     radius = int(offsets[0, size - 1])
     values = np.empty(count, np.float32)
     window = np.empty(size, np.float32)
+    support = np.empty(size, np.float32)
     dx, dy = offsets[0], offsets[1]
     for y in range(start, stop):
         for x in range(width):
             if not wanted[y, x]:
                 continue
-            c11 = centred_window(image, y, x, radius, window)
-            if c11 <= LEAST_VARIANCE * np.float32(size):
+            total, c11 = weighted_window(image, y, x, radius, window, support)
+            if c11 <= LEAST_VARIANCE * total:
                 continue
             own = planes[y, x, 0]
             near = 0.0
@@ -122,6 +123,8 @@ def propagate_rows(
                 for n in range(count):
                     values[n] = correlation(
                         window,
+                        support,
+                        total,
                         c11,
                         dx,
                         dy,
@@ -193,14 +196,15 @@ def refine_rows(
     ordered = np.empty(count, np.float32)
     system = np.empty((count, 10), np.float32)
     window = np.empty(size, np.float32)
+    support = np.empty(size, np.float32)
     dx, dy = offsets[0], offsets[1]
     for y in range(start, stop):
         for x in range(width):
             w, wx, wy = planes[y, x, 0], planes[y, x, 1], planes[y, x, 2]
             if not wanted[y, x] or w <= 0:
                 continue
-            c11 = centred_window(image, y, x, radius, window)
-            if c11 <= LEAST_VARIANCE * np.float32(size):
+            total, c11 = weighted_window(image, y, x, radius, window, support)
+            if c11 <= LEAST_VARIANCE * total:
                 continue
             given_x, given_y = wx, wy
             prior = 1.0 / (slope * w) ** 2
@@ -209,6 +213,8 @@ def refine_rows(
                 for n in range(count):
                     values[n] = equations(
                         window,
+                        support,
+                        total,
                         c11,
                         dx,
                         dy,

@@ -13,6 +13,9 @@ from facekit.capture.sweep import LEAST_SPREAD
 
 # Grey levels' noise, variance: no window counts as matched more closely than this.
 _NOISE = np.float32(1.0)
+# Pixels of a window whose grey level differs by this from its centre's count half: beyond an
+# occluding edge there is another surface, mostly of another colour.
+_SIMILAR = np.float32(40.0)
 LEAST_VARIANCE = np.float32(LEAST_SPREAD * LEAST_SPREAD)
 _ONE, _HALF, _STEP = np.float32(1), np.float32(0.5), np.float32(1 / 256)
 _LOW, _SHIFT = np.uint32(0xFFFF), np.uint32(16)
@@ -61,8 +64,11 @@ def _inside(p, q, s, px, qx, sx, py, qy, sy, reach, rows, columns):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
-def correlation(window, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy):
-    """ZNCC of a centred window with one neighbour under a plane; -1 outside the picture."""
+def correlation(window, support, total, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy):
+    """ZNCC of a weighted window with one neighbour under a plane; -1 outside the picture.
+
+    See ``weighted_window`` for ``window``, ``support``, ``total`` and ``c11``.
+    """
     p, q, s, px, qx, sx, py, qy, sy = _coordinates(a, x, y, w, wx, wy)
     size = dx.shape[0]
     if not _inside(p, q, s, px, qx, sx, py, qy, sy, dx[size - 1], rows, columns):
@@ -81,17 +87,20 @@ def correlation(window, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy):
         a10, a11 = np.float32(np.int32(second & _LOW)), np.float32(np.int32(second >> _SHIFT))
         top, low = a00 + fx * (a01 - a00), a10 + fx * (a11 - a10)
         h = (top + fy * (low - top)) * _STEP
-        s2 += h
-        s22 += h * h
+        weighted = h * support[k]
+        s2 += weighted
+        s22 += weighted * h
         s12 += h * window[k]
-    c22 = s22 - s2 * s2 / np.float32(size)
-    if c22 <= LEAST_VARIANCE * np.float32(size):
+    c22 = s22 - s2 * s2 / total
+    if c22 <= LEAST_VARIANCE * total:
         return np.float32(0)
     return s12 / np.sqrt(c11 * c22)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST)
-def equations(window, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy, bend, out):
+def equations(
+    window, support, total, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy, bend, out
+):
     """Correlation with one neighbour, and its normal equations for (w, wx, wy) in ``out``.
 
     ``out`` (10,): the upper triangle of the 3 x 3 matrix, the right side, and the squared
@@ -126,29 +135,31 @@ def equations(window, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy, ben
         h = (top + fy * (low - top)) * _STEP
         du, dv = (b0 - u * b2) * inverse, (b1 - v * b2) * inverse
         g = ((along_top + fy * (along_low - along_top)) * du + (low - top) * dv) * _STEP
-        f = window[k]
-        ga, gb = g * tx, g * ty
-        s2 += h
-        s22 += h * h
-        s12 += h * f
-        g0 += g
+        f = window[k] * g
+        wg = support[k] * g
+        wh = support[k] * h
+        ga, gb = wg * tx, wg * ty
+        s2 += wh
+        s22 += wh * h
+        s12 += h * window[k]
+        g0 += wg
         gx += ga
         gy += gb
-        h0 += g * h
+        h0 += wg * h
         hx += ga * h
         hy += gb * h
-        r0 += g * f
-        rx += ga * f
-        ry += gb * f
-        m00 += g * g
+        r0 += f
+        rx += f * tx
+        ry += f * ty
+        m00 += wg * g
         m0x += g * ga
         m0y += g * gb
-        mxx += ga * ga
-        mxy += ga * gb
-        myy += gb * gb
-    share = _ONE / np.float32(size)
+        mxx += g * ga * tx
+        mxy += g * ga * ty
+        myy += g * gb * ty
+    share = _ONE / total
     c22 = s22 - s2 * s2 * share
-    if c22 <= LEAST_VARIANCE * np.float32(size):
+    if c22 <= LEAST_VARIANCE * total:
         return np.float32(0)
     gain = s12 / c22
     h0 -= g0 * s2 * share
@@ -171,18 +182,29 @@ def equations(window, c11, dx, dy, words, rows, columns, a, x, y, w, wx, wy, ben
 
 
 @numba.njit(inline="always")
-def centred_window(image, y, x, radius, window):
-    """Put the window's grey levels less their mean into ``window``; return their squares' sum."""
+def weighted_window(image, y, x, radius, window, support):
+    """Weigh a window's pixels by how similar they are to its centre.
+
+    Puts the weights into ``support`` and weight times (grey level less the weighted mean) into
+    ``window``; returns the weights' sum and the weighted sum of squares.
+    """
+    middle = image[y, x]
     k = 0
-    total = np.float32(0)
+    total = mean = np.float32(0)
     for j in range(y - radius, y + radius + 1):
         for i in range(x - radius, x + radius + 1):
+            off = (image[j, i] - middle) / _SIMILAR
+            off *= off
+            weight = _ONE / (_ONE + off * off)
+            support[k] = weight
             window[k] = image[j, i]
-            total += image[j, i]
+            total += weight
+            mean += weight * image[j, i]
             k += 1
-    mean = total / np.float32(k)
+    mean /= total
     squares = np.float32(0)
     for n in range(k):
-        window[n] -= mean
-        squares += window[n] * window[n]
-    return squares
+        off = window[n] - mean
+        window[n] = support[n] * off
+        squares += window[n] * off
+    return total, squares

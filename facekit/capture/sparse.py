@@ -16,6 +16,7 @@ import numpy as np
 from facekit.errors import ItemError, MissingDependencyError
 from facekit.geometry.alignment import SimilarityTransform, align_similarity
 from facekit.geometry.cameras import pixel_convention
+from facekit.io.atomic import write_text
 from facekit.io.colmap import read_colmap
 from facekit.threads import num_threads
 from facekit.types import Camera, Rig
@@ -66,8 +67,9 @@ def find_matches(
     cameras: Mapping[str, Camera] | None,
     focals: Mapping[str, float] | None = None,
     masks: Path | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> None:
-    """Find SIFT features in every image and match all pairs, into a COLMAP database.
+    """Find SIFT features in every image and match them, into a COLMAP database.
 
     Args:
         database: file to make; an older one is replaced.
@@ -76,6 +78,7 @@ def find_matches(
         cameras: measured cameras by file name (poses are not used), or None when unknown.
         focals: focal lengths in pixels from EXIF, by file name, used without ``cameras``.
         masks: folder with ``<file name>.png`` for each image, or None.
+        pairs: file names of the images to match, or None for all pairs.
     """
     pycolmap = require_pycolmap()
     database.unlink(missing_ok=True)
@@ -86,8 +89,9 @@ def find_matches(
     extraction = pycolmap.FeatureExtractionOptions()
     extraction.use_gpu = False
     extraction.num_threads = num_threads()
-    # Skin has weak texture: a third of COLMAP's threshold gives three times the features.
-    extraction.sift.peak_threshold = 0.002
+    # Skin has weak texture: below COLMAP's threshold there are more features.
+    extraction.sift.peak_threshold = 0.004
+    extraction.sift.max_num_features = 4096
     shared = cameras is None and len(set((focals or {}).values())) <= 1
     pycolmap.extract_features(
         str(database),
@@ -102,7 +106,15 @@ def find_matches(
     matching = pycolmap.FeatureMatchingOptions()
     matching.use_gpu = False
     matching.num_threads = num_threads()
-    pycolmap.match_exhaustive(str(database), matching_options=matching, device=pycolmap.Device.cpu)
+    common = {"matching_options": matching, "device": pycolmap.Device.cpu}
+    if pairs is None:
+        pycolmap.match_exhaustive(str(database), **common)
+        return
+    listed = database.with_suffix(".pairs.txt")
+    write_text(listed, "".join(f"{first} {second}\n" for first, second in pairs))
+    chosen = pycolmap.ImportedPairingOptions()
+    chosen.match_list_path = str(listed)
+    pycolmap.match_image_pairs(str(database), pairing_options=chosen, **common)
 
 
 def _set_cameras(

@@ -22,6 +22,9 @@ SELF_CALIBRATED = (
     "the cameras (facekit calibrate) for measurements"
 )
 
+# Views farther apart than this show too different pictures for features to match.
+_MATCHED_DEG = 45.0
+
 
 class SparseOptions(NamedTuple):
     """How: see ``ScanOptions``."""
@@ -67,6 +70,7 @@ def run_sparse(
             cameras=measured if known else None,
             focals=focals if len(focals) == len(files) else {},
             masks=masks,
+            pairs=_near_pairs(measured) if known and options.poses != "estimate" else None,
         )
         database.with_suffix(".done").touch()
     if known and options.poses != "estimate":
@@ -114,6 +118,14 @@ def run_sparse(
     facts["model"] = str(model.path.relative_to(work))
     _write(work, {_key(name): camera for name, camera in cameras.items()}, model.points)
     return facts
+
+
+def _near_pairs(cameras: dict[str, Camera]) -> list[tuple[str, str]]:
+    """Return pairs of cameras that look in directions less than 45 degrees apart."""
+    names = sorted(cameras)
+    axes = np.array([cameras[name].rotation[2] for name in names])
+    near = np.argwhere(np.triu(axes @ axes.T > np.cos(np.radians(_MATCHED_DEG)), 1))
+    return [(names[i], names[j]) for i, j in near]
 
 
 def _key(name: str) -> str:

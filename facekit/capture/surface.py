@@ -76,7 +76,7 @@ def distance_surface(
     ends = [tuple(end(vertices).astype(int).T) for end in (np.floor, np.ceil)]
     rows, faces = submesh(faces, seen[ends[0]] & seen[ends[1]])
     placed = vertices[rows].astype(np.float64) * voxel + origin
-    return Mesh(placed, np.ascontiguousarray(faces[:, ::-1], np.int32))
+    return Mesh(placed, np.ascontiguousarray(faces, np.int32))
 
 
 def largest_parts(mesh: Mesh, *, share: float = 0.05) -> Mesh:
