@@ -17,6 +17,7 @@ from facekit.cli import (
     eval_gates,
     eval_images,
     eval_landmarks,
+    eval_posterior,
     eval_scans,
     eval_solvers,
     fit,
@@ -45,6 +46,7 @@ def register(app: typer.Typer) -> None:
     eval_scans.register(eval.app)
     eval_dense.register(eval.app)
     eval_gates.register(eval.app)
+    eval_posterior.register(eval.app)
     eval_solvers.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)
