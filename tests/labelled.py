@@ -11,7 +11,9 @@ from facekit.simulate.sampler import PortraitOptions
 
 OPTIONS = PortraitOptions(
     size=96,
-    face_fraction=(0.5, 0.6),
+    # So large that it lies in the middle.
+    face_fraction=(0.8, 0.82),
+    focal_mm=(60, 100),
     yaw_deg=30,
     roll_deg=20,
     supersample=1,
