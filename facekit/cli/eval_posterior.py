@@ -64,10 +64,10 @@ def posterior(
 
     Example: facekit eval posterior --heads heads.npz --photometric -o report
     """
-    from facekit.evaluate.pictures import draw_curves
     from facekit.evaluate.posterior import evaluate_posterior, shares_within
     from facekit.evaluate.reports import write_report
     from facekit.evaluate.truth import TruthOptions, parse_angles
+    from facekit.export.curves import draw_curves
     from facekit.fit.posterior import Discrepancy
     from facekit.morphable import load_model
 
