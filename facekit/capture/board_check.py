@@ -120,7 +120,11 @@ def _place(
     state = State(lenses, rotations, translations, turns[placed], shifts[placed])
     numbers = np.searchsorted(placed, seen.frame)
     everyone = range(len(lenses))
-    found = adjust(state, seen._replace(frame=numbers), held_poses=everyone, held_lens=True)
+    # Outliers stay in, with Huber's weights: where few cameras see a frame, the moved one's corners
+    # and the others' cannot be told apart here.
+    found = adjust(
+        state, seen._replace(frame=numbers), held_poses=everyone, held_lens=True, rounds=1
+    )
     turns[placed], shifts[placed] = found.state.frame_rotation, found.state.frame_translation
     return State(lenses, rotations, translations, turns, shifts), placed
 

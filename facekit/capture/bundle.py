@@ -27,6 +27,7 @@ CAMERA = LENS + POSE
 # Beyond this many robust deviations an error counts linearly, and farther out not at all.
 _HUBER = 2.5
 OUTLIER = 6.0
+_LEAST = 8
 
 
 class Observations(NamedTuple):
@@ -122,7 +123,7 @@ def adjust(
         # The median of a Rayleigh distribution is 1.177 deviations.
         scale = max(float(np.median(errors)) / 1.177, 1e-9)
         if number:
-            inlier = errors < OUTLIER * scale
+            inlier = _keep_determined(errors < OUTLIER * scale, seen)
         kept = seen.where(inlier)
         state, hessian, taken = _minimise(state, kept, free, scale, max_steps)
         steps += taken
@@ -208,6 +209,15 @@ def jacobian(state: State, seen: Observations) -> np.ndarray:
     return out
 
 
+def _keep_determined(inlier: np.ndarray, seen: Observations) -> np.ndarray:
+    """Take outliers back where a camera or frame would be left with too few corners."""
+    kept = inlier.copy()
+    for index in (seen.camera, seen.frame):
+        poor = np.bincount(index[kept], minlength=int(index.max()) + 1) < _LEAST
+        kept |= poor[index]
+    return kept
+
+
 def _minimise(
     state: State, seen: Observations, free: np.ndarray, scale: float, max_steps: int
 ) -> tuple[State, np.ndarray, int]:
@@ -222,8 +232,8 @@ def _minimise(
             factor = scipy.linalg.cho_factor(damped, lower=True)
         except np.linalg.LinAlgError as error:
             raise ItemError(
-                "bundle adjustment: the equations are singular; some camera or frame has too few "
-                "corners"
+                "bundle adjustment: the estimate is not determined; some camera or frame has too "
+                "few corners"
             ) from error
         step = np.zeros(len(free))
         step[free] = scipy.linalg.cho_solve(factor, gradient)

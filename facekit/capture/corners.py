@@ -2,13 +2,14 @@
 
 Near a corner the picture is modelled as
 
-    I = a + g . (p - p0) + b F(d1 / s) F(d2 / s)
+    I = (1 + g . (p - p0)) (a + b F(d1 / s) F(d2 / s))
 
-with signed distances d1, d2 in pixels to two straight lines through the corner, blur s, a constant
-and a linear light. F is ``erf`` where four squares meet (a saddle) and its positive half,
-``(1 + erf) / 2``, where a dark square ends (the corner of a tag). Nine unknowns (place, two
-directions, s, a, g, b) are fitted by Levenberg-Marquardt to the pixels along the edges, which reach
-much farther than a corner detector's window: only pixels on the edges tell where they are.
+with signed distances d1, d2 in pixels to two straight lines through the corner, blur s, two
+reflectances and a light that varies linearly. F is ``erf`` where four squares meet (a saddle) and
+its positive half, ``(1 + erf) / 2``, where a dark square ends (the corner of a tag). Nine unknowns
+(place, two directions, s, a, b, g) are fitted by Levenberg-Marquardt to the pixels along the
+edges, which reach much farther than a corner detector's window: only pixels on the edges tell
+where they are.
 
 A saddle's picture is symmetric about the corner whatever the tone curve; a tag's corner is not,
 so pictures are taken to linear light first.
@@ -32,6 +33,7 @@ _BAND_PX = 3.5
 # Whatever is printed beside an edge must be this far from the pixels used: its blur.
 _CLEAR_PX = 1.6
 _FARTHEST_PX = 24
+_TIP_PX = 1.8
 _UNKNOWNS = 9
 _LINEAR = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 
@@ -154,6 +156,10 @@ def _gather(light, x0, y0, axes, kind, reach, clear, white_same, place, value):
                 if bx < 0 and by < 0 and math.hypot(bx * px, by * py) > _BAND_PX:
                     continue
             dx, dy = abs(bx) * px, abs(by) * py
+            # The product is not what a blurred oblique corner looks like at its very tip. A
+            # saddle's symmetry forgives that, a tag's corner does not.
+            if kind == 1 and dx < _TIP_PX and dy < _TIP_PX:
+                continue
             free = clear[1] if black else clear[0]
             near_x = dx < _BAND_PX and dx < free * px - _CLEAR_PX
             near_y = dy < _BAND_PX and dy < free * py - _CLEAR_PX
@@ -191,17 +197,19 @@ def _normal(parameters, place, value, count, kind, matrix, vector):
         e2 = rate * math.exp(-0.5 * d2 * d2 / (s * s))
         if kind == 1:
             f1, f2, e1, e2 = 0.5 * (1 + f1), 0.5 * (1 + f2), 0.5 * e1, 0.5 * e2
-        left, right = b * e1 * f2, b * f1 * e2
+        light = 1 + gx * place[i, 0] + gy * place[i, 1]
+        tone = a + b * f1 * f2
+        left, right = light * b * e1 * f2, light * b * f1 * e2
         row[0] = -(left * n1x + right * n2x)
         row[1] = -(left * n1y + right * n2y)
         row[2] = left * (-n1y * u + n1x * v)
         row[3] = right * (-n2y * u + n2x * v)
         row[4] = -(left * d1 + right * d2) / s
-        row[5] = 1.0
-        row[6] = place[i, 0]
-        row[7] = place[i, 1]
-        row[8] = f1 * f2
-        error = value[i] - (a + gx * place[i, 0] + gy * place[i, 1] + b * f1 * f2)
+        row[5] = light
+        row[6] = place[i, 0] * tone
+        row[7] = place[i, 1] * tone
+        row[8] = light * f1 * f2
+        error = value[i] - light * tone
         total += error * error
         for j in range(_UNKNOWNS):
             vector[j] += row[j] * error

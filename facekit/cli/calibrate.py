@@ -55,6 +55,10 @@ def calibrate(
             metavar="CAPTURE",
         ),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Also compare with this rig, e.g. a simulated stage's truth."),
+    ] = None,
     limit: Annotated[
         float, typer.Option(help="A camera off by more than this has moved, pixels.", min=0.01)
     ] = 0.5,
@@ -90,6 +94,8 @@ def calibrate(
     for failure in failures:
         out.warn(f"{failure['input']}: {failure['error']}")
     cameras = document["cameras"]
+    if truth is not None and cameras:
+        document["truth"] = _compare(output / "cameras.json", truth)
     if as_json:
         out.json(document)
     elif cameras:
@@ -182,6 +188,26 @@ def _convert(folder: Path, output: Path, exports: tuple[str, ...]) -> int:
         out.data(output / name)
     out.info(f"{len(rig.cameras)} cameras -> {output}")
     return 0
+
+
+def _compare(rig: Path, truth: Path) -> dict[str, Any]:
+    from facekit.capture.rig_compare import compare_rigs
+    from facekit.io.rig import read_rig
+
+    found = compare_rigs(read_rig(rig), read_rig(truth))
+    out.info(
+        f"against {truth}: positions {found.position_mm.mean():.4f} mm mean, "
+        f"{found.position_mm.max():.4f} largest; {found.pixel.mean():.4f} px, volume "
+        f"{found.volume_mm:.4f} mm, scale {found.scale:+.1e}"
+    )
+    return {
+        "cameras": found.names,
+        "position_mm": found.position_mm.tolist(),
+        "rotation_deg": found.rotation_deg.tolist(),
+        "pixel": found.pixel.tolist(),
+        "volume_mm": found.volume_mm,
+        "scale": found.scale,
+    }
 
 
 def _shown(value: object) -> object:

@@ -64,6 +64,9 @@ def stage(
         typer.Option(help="Rings reach from minus to plus this angle, degrees.", min=0, max=180),
     ] = None,
     board: Annotated[BoardKind, typer.Option(help="Kind of board.")] = BoardKind.CHARUCO,
+    board_file: Annotated[
+        Path | None, typer.Option(help="The board as a .json file.", metavar="FILE")
+    ] = None,
     depth: Annotated[bool, typer.Option(help="Write depth maps too.")] = True,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -76,20 +79,24 @@ def stage(
 
     Example: facekit simulate stage -o stage --subjects 2
     """
-    from facekit.geometry.board import standard_board
+    from facekit.geometry.board import board_from_document, standard_board
+    from facekit.io.atomic import read_json
     from facekit.simulate.stage import StageOptions, write_stage
     from facekit.simulate.stage_boards import BoardOptions
     from facekit.simulate.stage_render import SkinOptions
     from facekit.simulate.stage_rig import RigOptions
 
     start = time.monotonic()
+    shown = standard_board(board.value)
+    if board_file is not None:
+        shown = board_from_document(read_json(board_file))
     options = StageOptions(
         model=model,
         heads=heads,
         mesh=mesh,
         seed=seed,
         rig=RigOptions(cameras=cameras, size=size, azimuth_deg=azimuth),
-        boards=BoardOptions(board=standard_board(board.value), frames=boards),
+        boards=BoardOptions(board=shown, frames=boards),
         skin=SkinOptions(contrast=texture_contrast, specular=specular),
         subjects=subjects,
         first=first,
