@@ -28,6 +28,7 @@ from facekit.cli import (
     sfm,
     simulate,
     simulate_stage,
+    track,
     train,
 )
 
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command("samples")(samples.samples)
     app.command("fit")(fit.fit)
     app.command("landmarks")(landmarks.landmarks)
+    app.command("track")(track.track)
     app.command("calibrate")(calibrate.calibrate)
     simulate_stage.register(simulate.app)
     app.add_typer(simulate.app, name="simulate")

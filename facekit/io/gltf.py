@@ -82,7 +82,7 @@ def write_glb(
         raise InputError(
             f"write_glb: expected {len(morph_targets)} morph weights, got {len(morph_weights)}"
         )
-    builder = _Builder()
+    builder = GlbBuilder()
     positions = np.asarray(vertices, np.float32)[split.source]
     attributes = {"POSITION": builder.vectors(positions, bounds=True)}
     if normals is not None:
@@ -98,10 +98,7 @@ def write_glb(
     }
     mesh: dict[str, Any] = {"name": name, "primitives": [primitive]}
     if morph_targets:
-        primitive["targets"] = [
-            {"POSITION": builder.sparse(np.asarray(offset, np.float32)[split.source])}
-            for _, offset in morph_targets
-        ]
+        primitive["targets"] = builder.targets(split.source, [o for _, o in morph_targets])
         mesh["weights"] = [float(weight) for weight in morph_weights]
         mesh["extras"] = {"targetNames": [target for target, _ in morph_targets]}
     material: dict[str, Any] = {
@@ -129,8 +126,8 @@ def write_glb(
     return path
 
 
-class _Builder:
-    """Collects buffer views and accessors."""
+class GlbBuilder:
+    """Collects buffer views and accessors of a file; ``finish`` gives its bytes."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = {
@@ -142,6 +139,7 @@ class _Builder:
         self._size = 0
 
     def view(self, data: bytes, target: int | None = None) -> int:
+        """Add bytes and return their buffer view's number."""
         entry = {"buffer": 0, "byteOffset": self._size, "byteLength": len(data)}
         if target is not None:
             entry["target"] = target
@@ -152,6 +150,7 @@ class _Builder:
         return len(self.document["bufferViews"]) - 1
 
     def vectors(self, values: np.ndarray, *, bounds: bool = False) -> int:
+        """Add a value (N, 2 to 4) a vertex and return the accessor's number."""
         accessor = {
             "bufferView": self.view(np.ascontiguousarray(values).tobytes(), _ARRAY_BUFFER),
             "componentType": _FLOAT,
@@ -163,6 +162,7 @@ class _Builder:
         return self._accessor(accessor)
 
     def indices(self, faces: np.ndarray) -> int:
+        """Add triangles (F, 3) and return the accessor's number."""
         data = np.ascontiguousarray(faces, np.uint32).tobytes()
         return self._accessor(
             {
@@ -173,7 +173,23 @@ class _Builder:
             }
         )
 
+    def track(self, values: np.ndarray, *, bounds: bool = False) -> int:
+        """Add keyframes, (T,) or (T, 3 or 4), and return the accessor's number."""
+        array = np.ascontiguousarray(values, "<f4")
+        accessor = {
+            "bufferView": self.view(array.tobytes()),
+            "componentType": _FLOAT,
+            "count": len(array),
+            "type": "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}",
+        }
+        return self._accessor(accessor | (_bounds(array.reshape(-1, 1)) if bounds else {}))
+
+    def targets(self, source: np.ndarray, offsets: Sequence[np.ndarray]) -> list[dict[str, int]]:
+        """Add morph targets (V, 3) of the vertices ``source`` (N,) and return their entries."""
+        return [{"POSITION": self.sparse(np.asarray(o, np.float32)[source])} for o in offsets]
+
     def sparse(self, offsets: np.ndarray) -> int:
+        """Add a morph target (N, 3) of which most rows are 0; return the accessor's number."""
         # Offsets under a micrometre are rounding of the basis, not motion.
         moving = np.flatnonzero(np.abs(offsets).max(axis=1) > 1e-3)
         accessor = {"componentType": _FLOAT, "count": len(offsets), "type": "VEC3"}
@@ -198,6 +214,7 @@ class _Builder:
         return len(self.document["accessors"]) - 1
 
     def finish(self) -> bytes:
+        """Return the whole file."""
         self.document["buffers"] = [{"byteLength": self._size}]
         text = json.dumps(self.document, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)

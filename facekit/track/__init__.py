@@ -1,0 +1,1 @@
+"""Faces followed through a video: people, poses, expressions, frame by frame."""

@@ -1,0 +1,286 @@
+"""One face from frame to frame: where to look, what the networks say, what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from facekit.detect.faces import box_of_five, dense_crop
+from facekit.detect.landmark_sets import dense_to_ibug68, ibug68_to_five
+from facekit.detect.parameters import CropReading, ParameterReader
+from facekit.detect.passes import Candidate, PointNetwork
+from facekit.errors import InputError, ItemError
+from facekit.fit.landmark import FaceState
+from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.prior import FacePrior
+from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.crop import five_crop, warp
+from facekit.geometry.crop_pose import CropPose, decode_pose
+from facekit.geometry.rotations import camera_rotation_to_euler_deg
+from facekit.io.frames import Frame, Part
+from facekit.morphable.model import MorphableModel
+from facekit.track.identity import IdentityFilter, information_beyond_prior
+from facekit.track.motion import HeadPose
+from facekit.track.solver import FrameSolver
+
+# Presence below which a face that was followed is lost, and from which a found one is a face.
+LOST, FOUND = 0.5, 0.8
+# A crop stays where it is while its corners move by less than this share of its side: a face
+# that is still is then seen through still pixels.
+_STILL = 0.01
+# Passes over a face just found, and steps of its first fit.
+_FIRST_PASSES, _FIRST_STEPS = 3, 8
+# Side of the picture a face is known again by.
+LOOK_SIDE = 16
+# Room about a face in the part of the frame that is read, in its own sizes.
+_ROOM = 0.75
+# Least deviation of an expression weight that a network is believed.
+_LEAST_WEIGHT_STD = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Tools:
+    """What followers share.
+
+    Attributes:
+        model: the morphable model.
+        basis: its landmark rows.
+        intrinsics: (3, 3) of the video.
+        points: the landmark network, or None where only ``reader`` looks.
+        reader: the parameter network, or None where only ``points`` looks.
+        steps: Gauss-Newton steps a frame to the landmarks; 0 only with a reader.
+    """
+
+    model: MorphableModel
+    basis: LandmarkBasis
+    intrinsics: np.ndarray
+    points: PointNetwork | None
+    reader: ParameterReader | None
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.reader is None and (self.points is None or self.steps < 1):
+            raise InputError("track: without a parameter network landmarks are needed")
+
+
+class Sight(NamedTuple):
+    """What a frame shows of a face, unfiltered.
+
+    Attributes:
+        pose: of the head.
+        expression: (E,).
+        presence: in [0, 1].
+        points: (68, 2) the fitted face's landmarks, pixels.
+    """
+
+    pose: HeadPose
+    expression: np.ndarray
+    presence: float
+    points: np.ndarray
+
+    @property
+    def five(self) -> np.ndarray:
+        """(5, 2) eyes, nose tip and mouth corners."""
+        return ibug68_to_five(self.points)
+
+    @property
+    def box(self) -> np.ndarray:
+        """(4,) x, y, width, height."""
+        return box_of_five(self.five)
+
+
+class Follower:
+    """Follows one face.
+
+    Args:
+        tools: shared.
+        identity: what is known of the person; it grows with every view.
+    """
+
+    def __init__(self, tools: Tools, identity: IdentityFilter) -> None:
+        self._tools, self.identity = tools, identity
+        self._solver = FrameSolver(tools.basis, tools.model, tools.intrinsics)
+        self._solver.set_identity(identity.mean)
+        self._state: FaceState | None = None
+        self._five = np.zeros((5, 2))
+        self._dense: np.ndarray | None = None
+        self._crop: SimilarityTransform | None = None
+
+    def start(self, frame: Frame, five: np.ndarray) -> Sight | None:
+        """Look at a face that was just found at five points (5, 2); None where there is none."""
+        self._five, self._dense, self._crop, self._state = five, None, None, None
+        self._solver.forget()
+        if self._tools.points is None:
+            return self._look(frame, passes=2, least=LOST)
+        return self._look(frame, passes=_FIRST_PASSES, least=FOUND)
+
+    def follow(self, frame: Frame, shift: np.ndarray) -> Sight | None:
+        """Look where the face should be; None where it is no longer.
+
+        Args:
+            frame: the next one.
+            shift: (2,) pixels that the face is expected to have moved.
+        """
+        self._five = self._five + shift
+        if self._dense is not None:
+            self._dense = self._dense + shift
+        return self._look(frame, passes=1, least=LOST)
+
+    def project(self, pose: HeadPose, expression: np.ndarray) -> np.ndarray:
+        """Return where the face's landmarks are seen under a pose and expression, (68, 2)."""
+        return self._solver.points(FaceState(expression, *pose, 0.0))
+
+    def picture(self, frame: Frame) -> np.ndarray | None:
+        """Return the aligned face, (16, 16, 3) float32 of mean 0 and deviation 1, or None."""
+        part = self._part(frame)
+        if part is None:
+            return None
+        crop = five_crop(self._five - part.corner, size=LOOK_SIDE)
+        look = warp(part.image, crop, size=LOOK_SIDE).astype(np.float32)
+        return (look - look.mean()) / max(float(look.std()), 1.0)
+
+    def _look(self, frame: Frame, *, passes: int, least: float) -> Sight | None:
+        part = self._part(frame)
+        if part is None:
+            return None
+        starting = self._state is None
+        try:
+            if self._tools.points is None:
+                return self._by_network(part, passes, least)
+            return self._by_landmarks(part, passes, least, starting=starting)
+        except (ItemError, InputError, np.linalg.LinAlgError):
+            # Points or a pose that no head has: the face is gone from where it was.
+            return None
+
+    def _by_network(self, part: Part, passes: int, least: float) -> Sight | None:
+        for _ in range(passes):
+            reading = self._read(part)
+            if reading.presence < least:
+                return None
+            state = self._read_state(reading)
+            points = self._solver.points(state)
+            self._five = ibug68_to_five(points)
+        self._state = state
+        self._learn(reading, None, None)
+        pose = HeadPose(state.rotation, state.translation)
+        return Sight(pose, state.coefficients, reading.presence, points)
+
+    def _by_landmarks(
+        self, part: Part, passes: int, least: float, *, starting: bool
+    ) -> Sight | None:
+        network = self._tools.points
+        if network is None:
+            raise InputError("track: expected a landmark network")
+        for _ in range(passes):
+            crop = self._landmark_crop(network, part)
+            dense, confidence, presence = network(part.image, [crop])
+            if presence[0] < least:
+                return None
+            self._dense = dense[0] + part.corner
+        marks = dense_to_ibug68(dense[0]) + part.corner
+        self._five = ibug68_to_five(marks)
+        prior, state, reading = None, self._state, None
+        if self._tools.reader is not None:
+            reading = self._read(part)
+            prior = self._belief(reading)
+        steps = _FIRST_STEPS if starting else self._tools.steps
+        state = self._solver.solve(marks, confidence[0], state, steps=steps, prior=prior)
+        if self._learn(reading, (marks, confidence[0]), state):
+            # The identity has moved; pose and expression follow it in this very frame.
+            state = self._solver.solve(marks, confidence[0], state, steps=1, prior=prior)
+        self._state = state
+        pose = HeadPose(state.rotation, state.translation)
+        return Sight(pose, state.coefficients, float(presence[0]), self._solver.points(state))
+
+    def _learn(
+        self,
+        reading: CropReading | None,
+        marks: tuple[np.ndarray, np.ndarray] | None,
+        state: FaceState | None,
+    ) -> bool:
+        """Let the frame tell of the identity, where its view is new; say whether it did."""
+        seen = state or self._state
+        if seen is None:
+            return False
+        yaw, pitch, _ = camera_rotation_to_euler_deg(seen.rotation)
+        if not self.identity.wants(yaw, pitch):
+            return False
+        K = self._tools.model.num_identity
+        if reading is not None:
+            information = information_beyond_prior(
+                reading.parts["identity"], reading.covariance[:K, :K]
+            )
+        elif marks is not None:
+            information = self._solver.information(*marks, seen)
+        else:
+            return False
+        self.identity.add(information, yaw_deg=yaw, pitch_deg=pitch)
+        self._solver.set_identity(self.identity.mean)
+        return True
+
+    def _part(self, frame: Frame) -> Part | None:
+        around = self._five if self._dense is None else self._dense
+        low, high = around.min(0), around.max(0)
+        side = float((high - low).max())
+        room = _ROOM * side if self._dense is not None else 2.2 * side
+        return frame.part(low - room, high + room)
+
+    def _landmark_crop(self, network: PointNetwork, part: Part) -> SimilarityTransform:
+        """The crop to look through, in the part; the last one while the face is still."""
+        if self._dense is not None:
+            crop = dense_crop(self._dense, size=network.size, margin=network.margin)
+        else:
+            box = box_of_five(self._five)
+            crop = network.box_crop(Candidate(box, 1.0, self._five))
+        self._crop = steady(self._crop, crop, size=network.size)
+        return moved(self._crop, part.corner)
+
+    def _read(self, part: Part) -> CropReading:
+        reader = self._tools.reader
+        if reader is None:
+            raise InputError("track: expected a parameter network")
+        crop = five_crop(self._five, size=reader.size)
+        if self._tools.points is None:
+            crop = self._crop = steady(self._crop, crop, size=reader.size)
+        reading = reader.read_crop(part.image, moved(crop, part.corner))
+        return reading._replace(crop=crop)
+
+    def _read_state(self, reading: CropReading) -> FaceState:
+        reader = self._tools.reader
+        if reader is None:
+            raise InputError("track: expected a parameter network")
+        pose = CropPose(reading.parts["rotation"], reading.parts["translation"])
+        rotation, translation = decode_pose(
+            pose, self._tools.intrinsics, reading.crop, size=reader.size
+        )
+        bounds = self._tools.model.expression_bounds
+        expression = np.clip(reading.parts["expression"], bounds[:, 0], bounds[:, 1])
+        return FaceState(expression.astype(np.float64), rotation, translation, 0.0)
+
+    def _belief(self, reading: CropReading) -> FacePrior | None:
+        """What the network says of the expression; None where it sees no face."""
+        if reading.presence < LOST:
+            return None
+        K, E = self._tools.model.num_identity, self._tools.model.num_expression
+        covariance = reading.covariance[K : K + E, K : K + E] + _LEAST_WEIGHT_STD**2 * np.eye(E)
+        mean = np.asarray(reading.parts["expression"], np.float64)
+        return FacePrior(mean, np.linalg.inv(0.5 * (covariance + covariance.T)))
+
+
+def moved(crop: SimilarityTransform, corner: np.ndarray) -> SimilarityTransform:
+    """Return a frame's crop as one of the part that begins at ``corner`` (2,)."""
+    offset = crop.scale * crop.rotation @ corner
+    return SimilarityTransform(crop.scale, crop.rotation, crop.translation + offset)
+
+
+def steady(
+    last: SimilarityTransform | None, crop: SimilarityTransform, *, size: int
+) -> SimilarityTransform:
+    """Return the last crop if the new one's corners lie within 1 % of its side, else the new."""
+    if last is None:
+        return crop
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
+    apart = np.abs(last.apply(crop.inverse().apply(corners)) - corners).max()
+    return last if apart < _STILL * size else crop
