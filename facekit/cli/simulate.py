@@ -68,6 +68,23 @@ def photos(
         typer.Option("--expressions", help="Every view has its own expression, not the person."),
     ] = False,
     supersample: Annotated[int, typer.Option(help="Samples per pixel and side.", min=1, max=8)] = 2,
+    variety: Annotated[
+        float,
+        typer.Option(
+            help="With --format shards: spread of shapes and expressions, 1 the model's own.",
+            min=0,
+            max=3,
+        ),
+    ] = 1.0,
+    irregular: Annotated[
+        float,
+        typer.Option(
+            help="With --format shards: how far heads depart from the model's shapes.",
+            metavar="MM",
+            min=0,
+            max=5,
+        ),
+    ] = 0.0,
     form: Annotated[
         Format,
         typer.Option(
@@ -114,8 +131,21 @@ def photos(
         if heads is not None:
             raise UsageError("--format shards: expected people of a model; leave out --heads")
         return _shards(
-            output, options, count, seed, model, per_shard, shard, jobs, overwrite, as_json
+            output,
+            options,
+            count,
+            seed,
+            model,
+            variety,
+            irregular,
+            per_shard,
+            shard,
+            jobs,
+            overwrite,
+            as_json,
         )
+    if variety != 1 or irregular:
+        raise UsageError("--variety, --irregular: go with --format shards")
     if shard:
         raise UsageError("--shard: goes with --format shards")
     request = PhotosRequest(model=model, heads=heads, seed=seed, options=options)
@@ -149,6 +179,8 @@ def _shards(
     count: int,
     seed: int,
     model: str,
+    variety: float,
+    irregular: float,
     per_shard: int,
     shard: str,
     jobs: int,
@@ -160,7 +192,7 @@ def _shards(
 
     start = time.monotonic()
     whole = -(-per_shard // options.views) * options.views
-    request = RenderedShards(model, seed, 1.0, options, whole)
+    request = RenderedShards(model, seed, variety, irregular, options, whole)
     with out.progress("simulate") as progress:
         result = write_rendered_shards(
             output,

@@ -10,6 +10,7 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.morphable.model import MorphableModel
+from facekit.simulate.irregular import IrregularShapes
 from facekit.simulate.look import Look, random_look
 from facekit.simulate.portrait import Portrait, View, render_portrait
 from facekit.simulate.scene import Scene, build_scene
@@ -46,6 +47,7 @@ class ModelSubjects:
     Args:
         model: the morphable model.
         identity_strength, expression_strength: see ``random_coefficients``.
+        irregular_mm: how far heads depart from what the model can make; see ``IrregularShapes``.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class ModelSubjects:
         *,
         identity_strength: float = 1.0,
         expression_strength: float = 1.0,
+        irregular_mm: float = 0.0,
     ) -> None:
         self._model = model
         self._identity, self._expression = identity_strength, expression_strength
+        self._irregular = IrregularShapes(model, irregular_mm) if irregular_mm else None
 
     def draw(self, rng: np.random.Generator, person: int) -> Subject:
         """Return a random identity with a random expression."""
@@ -67,7 +71,8 @@ class ModelSubjects:
             identity_strength=self._identity,
             expression_strength=self._expression,
         )
-        return subject_from_model(self._model, identity=identity, expression=expression)
+        subject = subject_from_model(self._model, identity=identity, expression=expression)
+        return subject if self._irregular is None else self._irregular.bend(rng, subject)
 
     def express(self, rng: np.random.Generator, subject: Subject) -> Subject:
         """Return the person with another random expression."""

@@ -52,6 +52,7 @@ class RenderedShards:
         model: ``builtin`` or a model file.
         seed: of every draw.
         variety: spread of shapes and expressions over the model's own.
+        irregular_mm: how far heads depart from the model's shapes; see ``IrregularShapes``.
         options: of the pictures.
         per_shard: pictures a shard, a multiple of the views.
     """
@@ -59,6 +60,7 @@ class RenderedShards:
     model: str
     seed: int
     variety: float
+    irregular_mm: float
     options: PortraitOptions
     per_shard: int = 1024
 
@@ -210,7 +212,10 @@ class _Drawer:
     def __init__(self, request: RenderedShards, model: MorphableModel) -> None:
         self._request, self._model = request, model
         people = ModelSubjects(
-            model, identity_strength=request.variety, expression_strength=request.variety
+            model,
+            identity_strength=request.variety,
+            expression_strength=request.variety,
+            irregular_mm=request.irregular_mm,
         )
         self._sampler = PortraitSampler(people, seed=request.seed, options=request.options)
 

@@ -41,9 +41,10 @@ STREAM = PortraitOptions(
     pitch_deg=30.0,
     # Crops are upright: more would show the picture's corners and no more of the face.
     roll_deg=8.0,
-    views=8,
+    views=16,
     expressions=True,
     supersample=1,
+    occlusion_directions=8,
     occluders=0.15,
     glasses=0.2,
 )
@@ -59,6 +60,7 @@ class StreamConfig:
         seed: of every draw; another split takes another seed.
         count: how many pictures there are, a multiple of the views.
         variety: spread of shapes and expressions over the model's own.
+        irregular_mm: how far heads depart from the model's shapes; see ``IrregularShapes``.
         options: of the pictures.
     """
 
@@ -66,6 +68,7 @@ class StreamConfig:
     seed: int = 0
     count: int = 1 << 20
     variety: float = 1.0
+    irregular_mm: float = 0.0
     options: PortraitOptions = STREAM
 
     def __post_init__(self) -> None:
@@ -86,7 +89,10 @@ class StreamedFaces:
         self.config = config
         self.model: MorphableModel = load_model(config.model)
         people = ModelSubjects(
-            self.model, identity_strength=config.variety, expression_strength=config.variety
+            self.model,
+            identity_strength=config.variety,
+            expression_strength=config.variety,
+            irregular_mm=config.irregular_mm,
         )
         self._sampler = PortraitSampler(people, seed=config.seed, options=config.options)
 

@@ -46,3 +46,10 @@ def test_an_unwritable_output_is_exit_3(tmp_path, heads, capsys):
     out = str(tmp_path / "file" / "out")
     assert run(["simulate", "photos", "-o", out, "--heads", str(heads)]) == 3
     assert "cannot be made" in capsys.readouterr().err
+
+
+def test_what_goes_with_shards_alone_is_refused_for_photographs(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    for arguments in (["--variety", "1.5"], ["--irregular", "1"]):
+        assert run(["simulate", "photos", "-o", out, *arguments]) == 2
+        assert "go with --format shards" in capsys.readouterr().err

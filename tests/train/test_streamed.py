@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def request_(model):
-    return RenderedShards(model, 3, 1.0, SMALL, per_shard=4)
+    return RenderedShards(model, 3, 1.0, 0.0, SMALL, per_shard=4)
 
 
 @pytest.fixture(scope="module")
