@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.errors import InputError
+from facekit.geometry.mesh import vertex_areas
 from facekit.morphable.model import MorphableModel
 
 
@@ -40,3 +41,10 @@ def quantisation_error(
         gap = exact.shape(identity, expression) - stored.shape(identity, expression)
         distances.append(np.linalg.norm(gap, axis=1))
     return ShapeError(float(np.mean(distances)), float(np.max(distances)))
+
+
+def mode_sizes(model: MorphableModel) -> np.ndarray:
+    """Return (K,) each identity mode's root mean square displacement over the surface, mm."""
+    areas = vertex_areas(model.mean, model.faces)
+    squares = (model.identity_modes.astype(np.float64) ** 2).sum(axis=2)
+    return np.sqrt(squares @ (areas / areas.sum()))

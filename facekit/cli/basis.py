@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facekit.cli import basis_register
+from facekit.cli import basis_model, basis_register
 from facekit.cli import options as opt
 from facekit.cli.output import out
 
@@ -19,10 +19,6 @@ app = typer.Typer(
 
 Source = Annotated[
     Path, typer.Option(help="ICT-FaceKit's mean, modes and expressions.", metavar="NPZ")
-]
-TemplateFile = Annotated[Path, typer.Option(help="Template of 'basis template'.", metavar="NPZ")]
-Folder = Annotated[
-    Path, typer.Argument(help="Folder of registered heads with index.csv.", metavar="REG")
 ]
 
 
@@ -51,85 +47,12 @@ def template(
     return 0
 
 
-@app.command("sample")
-def sample(
-    source: Source,
-    template: TemplateFile,
-    output: opt.OutputFolder,
-    count: Annotated[int, typer.Option(help="Heads to draw.", min=2)] = 300,
-    seed: opt.Seed = 0,
-) -> int:
-    """Draw heads and the expressions of the source on the template: a folder for 'build'.
-
-    Example: facekit basis sample --source ict_facekit.npz --template template.npz -o REG
-    """
-    from facekit.basis.ict_source import IctSource
-    from facekit.basis.registered import sample_heads
-    from facekit.basis.template_file import read_template
-
-    start = time.monotonic()
-    with out.progress("sample") as progress:
-        rows = sample_heads(
-            IctSource(source),
-            read_template(template),
-            output,
-            count=count,
-            seed=seed,
-            progress=progress,
-        )
-    out.data(output / "index.csv")
-    out.info(f"{len(rows)} meshes in {time.monotonic() - start:.1f} s -> {output}")
-    return 0
-
-
 app.command("register")(basis_register.register)
 
-
-@app.command("build")
-def build(
-    registered: Folder,
-    template: TemplateFile,
-    output: opt.OutputFile,
-    modes: Annotated[int, typer.Option(help="Identity modes.", min=1)] = 80,
-    name: Annotated[str, typer.Option(help="Name of the model.")] = "built",
-    as_json: opt.Json = False,
-) -> int:
-    """Build a morphable model of registered heads: area-weighted PCA in millimetres.
-
-    Example: facekit basis build REG --template template.npz -o model.npz
-    """
-    from facekit.basis.assemble import build_model
-    from facekit.basis.measures import quantisation_error
-    from facekit.basis.template_file import read_template
-    from facekit.morphable.native import read_native, write_native
-
-    start = time.monotonic()
-    with out.progress("build") as progress:
-        built = build_model(
-            registered, read_template(template), name=name, num_modes=modes, progress=progress
-        )
-    write_native(built.model, output)
-    error = quantisation_error(built.model, read_native(output))
-    document: dict[str, Any] = {
-        "schema": "facekit.basis/1",
-        "model": str(output),
-        "heads": built.num_subjects,
-        "modes": built.model.num_identity,
-        "expressions": built.model.num_expression,
-        "explained": round(float(built.basis.explained[-1]), 5),
-        "deviations_mm": [round(float(d), 4) for d in built.basis.deviations],
-        "quantisation_mm": {"mean": error.mean_mm, "max": error.max_mm},
-    }
-    if as_json:
-        out.json(document)
-    else:
-        out.data(output)
-    out.info(
-        f"{built.num_subjects} heads, {modes} modes that explain"
-        f" {100 * document['explained']:.2f} %, quantisation error mean {error.mean_mm:.4f} and max"
-        f" {error.max_mm:.4f} mm in {time.monotonic() - start:.1f} s -> {output}"
-    )
-    return 0
+app.command("build")(basis_model.build)
+app.command("info")(basis_model.info)
+app.command("sample")(basis_model.sample)
+app.command("compare")(basis_model.compare)
 
 
 @app.command("albedo")
@@ -231,35 +154,6 @@ def landmarks(
         f" {_median(sparse.bias_mm):.2f} mm, {within} within 1 mm; scatter: median"
         f" {_median(sparse.scatter_mm):.2f} mm; {time.monotonic() - start:.0f} s -> {output}"
     )
-    return 0
-
-
-@app.command("info")
-def info(
-    registered: Folder,
-    as_json: opt.Json = False,
-) -> int:
-    """Say what a folder of registered heads holds.
-
-    Example: facekit basis info REG
-    """
-    from facekit.basis.registered import read_index
-
-    rows = read_index(registered)
-    accepted = [row for row in rows if row.accepted]
-    document = {
-        "schema": "facekit.registered/1",
-        "subjects": len({row.subject for row in rows}),
-        "neutral": sum(not row.expression for row in rows),
-        "expressions": len({row.expression for row in rows if row.expression}),
-        "accepted": len(accepted),
-        "rejected": {row.path: row.reason for row in rows if not row.accepted},
-        "residual_mm": float(sum(r.residual_mm for r in accepted) / max(len(accepted), 1)),
-    }
-    if as_json:
-        out.json(document)
-    else:
-        out.table(["what", "value"], [[key, value or 0] for key, value in document.items()])
     return 0
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_heads import FLIP, toy_modes, toy_template
 
-from facekit.basis.assemble import build_model
+from facekit.basis.assemble import BuildOptions, build_model
 from facekit.basis.registered import read_index, read_vertices, write_head, write_index
 from facekit.basis.template_file import read_template, write_template
 from facekit.errors import InputError
@@ -38,7 +38,7 @@ def registered(tmp_path):
 
 def test_a_model_of_registered_heads(registered, tmp_path):
     template, folder, smile = registered
-    built = build_model(folder, template, name="mine", num_modes=5)
+    built = build_model(folder, template, options=BuildOptions("mine", 5))
     model = built.model
     assert built.num_subjects == 20 and model.name == "mine"
     assert model.expression_names == ("smile_L", "smile_R")
@@ -79,10 +79,10 @@ def test_bad_folders_are_refused(registered, tmp_path):
         read_index(tmp_path)
     (folder / "subject 3.npz").write_bytes(b"broken")
     with pytest.raises(InputError, match="subject 3"):
-        build_model(folder, template, name="m", num_modes=3)
+        build_model(folder, template, options=BuildOptions("m", 3))
     (folder / "subject 3.npz").unlink()
     with pytest.raises(InputError, match="found no file"):
-        build_model(folder, template, name="m", num_modes=3)
+        build_model(folder, template, options=BuildOptions("m", 3))
     (folder / "index.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="columns"):
         read_index(folder)
@@ -92,7 +92,7 @@ def test_heads_of_another_template_are_refused(registered):
     _, folder, _ = registered
     other = toy_template(rows=11)
     with pytest.raises(InputError, match="another template"):
-        build_model(folder, other, name="m", num_modes=3)
+        build_model(folder, other, options=BuildOptions("m", 3))
 
 
 def test_too_few_heads_are_refused(tmp_path):
@@ -100,7 +100,7 @@ def test_too_few_heads_are_refused(tmp_path):
     row = write_head(tmp_path, template.vertices, subject="a", template_sha256=template.sha256)
     write_index(tmp_path, [row])
     with pytest.raises(InputError, match="at least 2 accepted"):
-        build_model(tmp_path, template, name="m", num_modes=1)
+        build_model(tmp_path, template, options=BuildOptions("m", 1))
 
 
 def test_a_template_survives_its_file(tmp_path):

@@ -136,14 +136,14 @@ def test_the_template_carries_heads_and_expressions(source, template):
 
 
 def test_sampling_is_seeded_and_builds(source, template, tmp_path):
-    from facekit.basis.assemble import build_model
+    from facekit.basis.assemble import BuildOptions, build_model
     from facekit.basis.registered import read_vertices, sample_heads
 
     rows = sample_heads(source, template, tmp_path / "a", count=6, seed=1)
     again = sample_heads(source, template, tmp_path / "b", count=6, seed=1)
     first = read_vertices(tmp_path / "a", rows[-1], template)
     np.testing.assert_array_equal(first, read_vertices(tmp_path / "b", again[-1], template))
-    built = build_model(tmp_path / "a", template, name="small", num_modes=5)
+    built = build_model(tmp_path / "a", template, options=BuildOptions("small", 5))
     assert built.num_subjects == 7 and built.model.num_expression == 53
     with pytest.raises(InputError, match="at least 2"):
         sample_heads(source, template, tmp_path / "c", count=1)
