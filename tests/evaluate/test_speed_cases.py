@@ -17,12 +17,12 @@ def test_keys_are_the_documented_ones(monkeypatch):
     keys = [case.key for case in cases]
     assert len(set(keys)) == len(keys)
     assert {"detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t"} < set(keys)
-    assert {"now.scan", "help.import", "fit.cold"} < set(keys)
+    assert {"now.scan", "help.import", "fit.cold", "fit.photometric", "fit.adam"} < set(keys)
     assert {"detect.640.1t", "landmarks.pass.1t"} < set(keys)
     for case in cases:
         assert case.threads == (1 if case.key.endswith(".1t") or case.key == "help.import" else 0)
-        assert case.on_request == (case.key == "fit.cold" or case.key in PEERS)
-        assert (case.key in PEERS) == bool(case.peer_of)
+        assert case.on_request == (case.key in {"fit.cold", "fit.adam"} | PEERS)
+        assert (case.key in {"fit.adam"} | PEERS) == bool(case.peer_of)
         assert case.peer_of in ("", *keys)
 
 
@@ -67,6 +67,7 @@ def test_the_scan_has_as_many_cropped_points_as_it_says():
         "landmarks.pass.1t",
         "lm68.1t",
         "fit.default",
+        "fit.photometric",
         "rasterise.224.1t",
         "now.scan",
     ],
