@@ -46,7 +46,7 @@ class QualityWeights(NamedTuple):
     offset: float
 
 
-WEIGHTS = QualityWeights(doubt=2.4, error=0.5, loss=1.2, offset=9.0)
+WEIGHTS = QualityWeights(doubt=2.63, error=0.32, loss=1.11, offset=6.81)
 
 
 def quality_features(face: DetectedFace, landmark_error: float, weights: np.ndarray) -> np.ndarray:
