@@ -99,7 +99,12 @@ class ParameterReader:
             crop: image to crop pixels, of the network's size.
             mirrored: costs a second look, and errs a little less.
         """
-        picture = warp(image, crop, size=self.size)
+        return self.look(warp(image, crop, size=self.size), crop, mirrored=mirrored)
+
+    def look(
+        self, picture: np.ndarray, crop: SimilarityTransform, *, mirrored: bool = False
+    ) -> CropReading:
+        """Return what the network says of a picture (S, S, 3) of a crop; see ``read_crop``."""
         views = np.stack([picture, picture[:, ::-1]]) if mirrored else picture[None]
         result = self._network(image=views)
         values = result["coefficients"][0].astype(np.float64)

@@ -63,8 +63,14 @@ class PointNetwork:
             points (N, 478, 2) in image pixels, confidence (N, 68), presence (N,), both in
             [0, 1].
         """
+        pictures = np.stack([warp(image, c, size=self.size) for c in crops])
+        return self.look(pictures, crops, mirrored=mirrored)
+
+    def look(
+        self, pictures: np.ndarray, crops: list[SimilarityTransform], *, mirrored: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the network on pictures (N, S, S, 3) that were taken by crops; see calling it."""
         size = self.size
-        pictures = np.stack([warp(image, c, size=size) for c in crops])
         if mirrored:
             pictures = np.ascontiguousarray(pictures[:, :, ::-1])
         result = self._network(image=pictures)

@@ -8,6 +8,7 @@ landmark therefore has a strip of candidates, and the fit takes the one on the o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,11 +55,18 @@ class LandmarkBasis:
         such candidate it takes the last one.
         """
         rows = np.arange(68)
-        facing = self._facing(points, rotation, translation)
-        for index, strip in enumerate(self.strips):
-            seen = facing[strip]
-            rows[index] = strip[int(np.argmax(seen))] if seen.any() else strip[-1]
+        # Strips are filled up with their last row, which stands in where no candidate faces it.
+        seen = self._facing(points, rotation, translation)[self._padded]
+        seen[:, -1] = True
+        chosen = seen.argmax(axis=1)
+        rows[: len(chosen)] = self._padded[np.arange(len(chosen)), chosen]
         return rows
+
+    @cached_property
+    def _padded(self) -> np.ndarray:
+        """The strips as one array (17, longest + 1)."""
+        length = max(len(strip) for strip in self.strips) + 1
+        return np.array([[*strip, *[strip[-1]] * (length - len(strip))] for strip in self.strips])
 
     def _facing(
         self, points: np.ndarray, rotation: np.ndarray, translation: np.ndarray

@@ -16,7 +16,7 @@ from scipy.linalg import solve_triangular
 from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.prior import FacePrior, model_prior
-from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix, skew
+from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix
 from facekit.morphable.model import MorphableModel
 
 
@@ -247,8 +247,8 @@ class LandmarkProblem:
         C = self.num_coefficients
         J[:, :, :C] = (D @ state.rotation) @ self.basis.modes[rows]
         turned = camera - state.translation
-        # d(exp(w) R p)/dw = -[R p]x
-        J[:, :, C : C + 3] = -D @ np.array([skew(p) for p in turned])
+        # d(exp(w) R p)/dw = -[R p]x, so a row d of D becomes (R p) x d
+        J[:, :, C : C + 3] = np.cross(turned[:, None], D)
         J[:, :, C + 3 : C + 6] = D
         if self.num_free > C + 6:
             J[:, :, C + 6] = projected - self.centre + D @ state.translation

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.crop import warp
 from facekit.io.yuv import ColourMatrix, colour_matrix, yuv_to_rgb
 
 # Colour standards by the number that a stream carries (ITU-T H.273, table 4).
@@ -56,6 +58,19 @@ class Frame(ABC):
             return None
         image = self._cut(int(start[0]), int(start[1]), int(stop[0]), int(stop[1]))
         return Part(image, start.astype(np.float64))
+
+    def warp(self, crop: SimilarityTransform, *, size: int) -> np.ndarray:
+        """Return the (size, size, 3) uint8 RGB of a crop, black outside the picture.
+
+        Args:
+            crop: picture to crop pixels; see ``geometry.crop``.
+            size: the crop's side.
+        """
+        low, high = _bounds(crop, size)
+        part = self.part(low, high)
+        if part is None:
+            return np.zeros((size, size, 3), np.uint8)
+        return warp(part.image, _shifted(crop, part.corner), size=size)
 
     def image(self) -> np.ndarray:
         """Return the whole picture, (H, W, 3) uint8 RGB, an array of the caller's own."""
@@ -105,6 +120,34 @@ class DecodedFrame(Frame):
         rgb = self._stored_part(x0, y0, x1, y1)
         return np.ascontiguousarray(np.rot90(rgb, self._turns)) if self._turns else rgb
 
+    def warp(self, crop: SimilarityTransform, *, size: int) -> np.ndarray:
+        """As ``Frame.warp``: planes are cropped first, so that only the crop becomes RGB."""
+        name = self._decoded.format.name
+        stored = self._stored_crop(crop)
+        low, high = _bounds(stored, size)
+        inside = (low >= 0).all() and (high <= np.array(self._stored) - 1).all()
+        if name not in _PLANAR or not inside:
+            return super().warp(crop, size=size)
+        luma, u, v = (
+            _warp_plane(
+                _plane(self._decoded.planes[k]), stored if k == 0 else _halved(stored), size
+            )
+            for k in range(3)
+        )
+        return yuv_to_rgb(luma, u, v, self._matrix(_PLANAR[name]), halved=False)
+
+    def _stored_crop(self, crop: SimilarityTransform) -> SimilarityTransform:
+        """A crop of the upright picture as one of the stored."""
+        width, height = self._stored
+        turn, shift = (
+            ([[1, 0], [0, 1]], [0, 0]),
+            ([[0, 1], [-1, 0]], [0, width - 1]),
+            ([[-1, 0], [0, -1]], [width - 1, height - 1]),
+            ([[0, -1], [1, 0]], [height - 1, 0]),
+        )[self._turns]
+        moved = crop.scale * crop.rotation @ np.array(shift, float) + crop.translation
+        return SimilarityTransform(crop.scale, crop.rotation @ np.array(turn, float), moved)
+
     def _unturned(self, x: int, y: int) -> tuple[int, int]:
         """A corner between pixels of the upright picture in the stored one."""
         width, height = self._stored
@@ -124,6 +167,32 @@ class DecodedFrame(Frame):
             space = 1 if min(self._stored) >= _HD_HEIGHT else 6
         red, blue = _SHARES.get(space, (0.299, 0.114))
         return colour_matrix(red, blue, full=full or int(self._decoded.color_range) == 2)
+
+
+def _bounds(crop: SimilarityTransform, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rectangle of the picture that a crop reads."""
+    corners = np.array([[-1, -1], [size, -1], [-1, size], [size, size]], np.float64)
+    spots = crop.inverse().apply(corners)
+    return np.floor(spots.min(0)) - 1, np.ceil(spots.max(0)) + 1
+
+
+def _shifted(crop: SimilarityTransform, corner: np.ndarray) -> SimilarityTransform:
+    """A crop as one of the part that begins at a corner (2,)."""
+    offset = crop.scale * crop.rotation @ corner
+    return SimilarityTransform(crop.scale, crop.rotation, crop.translation + offset)
+
+
+def _halved(crop: SimilarityTransform) -> SimilarityTransform:
+    """A crop as one of planes of half the size, whose samples lie between four pixels."""
+    offset = crop.scale * crop.rotation @ np.full(2, 0.5)
+    return SimilarityTransform(2 * crop.scale, crop.rotation, crop.translation + offset)
+
+
+def _warp_plane(plane: np.ndarray, crop: SimilarityTransform, size: int) -> np.ndarray:
+    low, high = _bounds(crop, size)
+    x0, y0 = np.maximum(low, 0).astype(int)
+    x1, y1 = high.astype(int) + 1
+    return warp(plane[y0:y1, x0:x1], _shifted(crop, np.array([x0, y0], float)), size=size)
 
 
 def _plane(plane: Any) -> np.ndarray:

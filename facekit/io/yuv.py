@@ -49,37 +49,47 @@ def colour_matrix(red: float, blue: float, *, full: bool) -> ColourMatrix:
 
 
 def yuv_to_rgb(
-    y: np.ndarray, u: np.ndarray, v: np.ndarray, matrix: ColourMatrix, x0: int, y0: int
+    y: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    matrix: ColourMatrix,
+    x0: int = 0,
+    y0: int = 0,
+    *,
+    halved: bool = True,
 ) -> np.ndarray:
-    """Return RGB (H, W, 3) uint8 of a part of a 4:2:0 picture, colours of the nearest sample.
+    """Return RGB (H, W, 3) uint8 of a part of a picture, colours of the nearest sample.
 
     Args:
         y: (H, W) uint8, the part's luma.
-        u, v: the whole picture's colour differences, half its size rounded up.
+        u, v: the whole picture's colour differences, half its size rounded up (4:2:0).
         matrix: of the picture.
         x0, y0: the part's first column and row in the picture.
+        halved: False for differences of the picture's own size (4:4:4).
     """
     rgb = np.empty((*y.shape, 3), np.uint8)
 
     def rows(start: int, stop: int) -> None:
-        _convert(y, u, v, x0, y0, *matrix, rgb, start, stop)
+        _convert(y, u, v, x0, y0, int(halved), *matrix, rgb, start, stop)
 
     run_ranges(rows, len(y), min_chunk=_MIN_ROWS)
     return rgb
 
 
 @numba.njit(
-    types.void(_PLANE, _PLANE, _PLANE, *[types.int64] * 8, _OUT, types.int64, types.int64),
+    types.void(_PLANE, _PLANE, _PLANE, *[types.int64] * 9, _OUT, types.int64, types.int64),
     nogil=True,
     cache=True,
 )
-def _convert(y, u, v, x0, y0, black, luma, red_v, green_u, green_v, blue_u, rgb, start, stop):
+def _convert(
+    y, u, v, x0, y0, shift, black, luma, red_v, green_u, green_v, blue_u, rgb, start, stop
+):
     width = y.shape[1]
     half = np.int32(32768)
     for row in range(start, stop):
-        chroma = (row + y0) >> 1
+        chroma = (row + y0) >> shift
         for column in range(width):
-            place = (column + x0) >> 1
+            place = (column + x0) >> shift
             base = np.int32(luma) * (np.int32(y[row, column]) - np.int32(black)) + half
             du = np.int32(u[chroma, place]) - np.int32(128)
             dv = np.int32(v[chroma, place]) - np.int32(128)

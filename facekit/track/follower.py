@@ -16,10 +16,10 @@ from facekit.fit.landmark import FaceState
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.prior import FacePrior
 from facekit.geometry.alignment import SimilarityTransform
-from facekit.geometry.crop import five_crop, warp
+from facekit.geometry.crop import five_crop
 from facekit.geometry.crop_pose import CropPose, decode_pose
 from facekit.geometry.rotations import camera_rotation_to_euler_deg
-from facekit.io.frames import Frame, Part
+from facekit.io.frames import Frame
 from facekit.morphable.model import MorphableModel
 from facekit.track.identity import IdentityFilter, information_beyond_prior
 from facekit.track.motion import HeadPose
@@ -34,8 +34,6 @@ _STILL = 0.01
 _FIRST_PASSES, _FIRST_STEPS = 3, 8
 # Side of the picture a face is known again by.
 LOOK_SIDE = 16
-# Room about a face in the part of the frame that is read, in its own sizes.
-_ROOM = 0.75
 # Least deviation of an expression weight that a network is believed.
 _LEAST_WEIGHT_STD = 0.02
 
@@ -72,18 +70,13 @@ class Sight(NamedTuple):
         pose: of the head.
         expression: (E,).
         presence: in [0, 1].
-        points: (68, 2) the fitted face's landmarks, pixels.
+        five: (5, 2) eyes, nose tip and mouth corners, pixels.
     """
 
     pose: HeadPose
     expression: np.ndarray
     presence: float
-    points: np.ndarray
-
-    @property
-    def five(self) -> np.ndarray:
-        """(5, 2) eyes, nose tip and mouth corners."""
-        return ibug68_to_five(self.points)
+    five: np.ndarray
 
     @property
     def box(self) -> np.ndarray:
@@ -107,10 +100,12 @@ class Follower:
         self._five = np.zeros((5, 2))
         self._dense: np.ndarray | None = None
         self._crop: SimilarityTransform | None = None
+        self._five_crop: SimilarityTransform | None = None
 
     def start(self, frame: Frame, five: np.ndarray) -> Sight | None:
         """Look at a face that was just found at five points (5, 2); None where there is none."""
-        self._five, self._dense, self._crop, self._state = five, None, None, None
+        self._five, self._dense, self._state = five, None, None
+        self._crop = self._five_crop = None
         self._solver.forget()
         if self._tools.points is None:
             return self._look(frame, passes=2, least=LOST)
@@ -132,79 +127,67 @@ class Follower:
         """Return where the face's landmarks are seen under a pose and expression, (68, 2)."""
         return self._solver.points(FaceState(expression, *pose, 0.0))
 
-    def picture(self, frame: Frame) -> np.ndarray | None:
-        """Return the aligned face, (16, 16, 3) float32 of mean 0 and deviation 1, or None."""
-        part = self._part(frame)
-        if part is None:
-            return None
-        crop = five_crop(self._five - part.corner, size=LOOK_SIDE)
-        look = warp(part.image, crop, size=LOOK_SIDE).astype(np.float32)
+    def picture(self, frame: Frame) -> np.ndarray:
+        """Return the aligned face, (16, 16, 3) float32 of mean 0 and deviation 1."""
+        look = frame.warp(five_crop(self._five, size=LOOK_SIDE), size=LOOK_SIDE).astype(np.float32)
         return (look - look.mean()) / max(float(look.std()), 1.0)
 
     def _look(self, frame: Frame, *, passes: int, least: float) -> Sight | None:
-        part = self._part(frame)
-        if part is None:
+        middle = self._five.mean(0)
+        if not (np.isfinite(middle).all() and _inside(middle, frame)):
             return None
-        starting = self._state is None
         try:
             if self._tools.points is None:
-                return self._by_network(part, passes, least)
-            return self._by_landmarks(part, passes, least, starting=starting)
+                return self._by_network(frame, passes, least)
+            return self._by_landmarks(frame, self._tools.points, passes, least)
         except (ItemError, InputError, np.linalg.LinAlgError):
             # Points or a pose that no head has: the face is gone from where it was.
             return None
 
-    def _by_network(self, part: Part, passes: int, least: float) -> Sight | None:
+    def _by_network(self, frame: Frame, passes: int, least: float) -> Sight | None:
         for _ in range(passes):
-            reading = self._read(part)
+            reading = self._read(frame)
             if reading.presence < least:
                 return None
-            state = self._read_state(reading)
-            points = self._solver.points(state)
-            self._five = ibug68_to_five(points)
-        self._state = state
-        self._learn(reading, None, None)
+            self._state = state = self._read_state(reading)
+            self._five = ibug68_to_five(self._solver.points(state))
+        self._learn(reading, None, state)
         pose = HeadPose(state.rotation, state.translation)
-        return Sight(pose, state.coefficients, reading.presence, points)
+        return Sight(pose, state.coefficients, reading.presence, self._five)
 
     def _by_landmarks(
-        self, part: Part, passes: int, least: float, *, starting: bool
+        self, frame: Frame, network: PointNetwork, passes: int, least: float
     ) -> Sight | None:
-        network = self._tools.points
-        if network is None:
-            raise InputError("track: expected a landmark network")
         for _ in range(passes):
-            crop = self._landmark_crop(network, part)
-            dense, confidence, presence = network(part.image, [crop])
+            crop = self._landmark_crop(network)
+            picture = frame.warp(crop, size=network.size)
+            dense, confidence, presence = network.look(picture[None], [crop])
             if presence[0] < least:
                 return None
-            self._dense = dense[0] + part.corner
-        marks = dense_to_ibug68(dense[0]) + part.corner
+            self._dense = dense[0]
+        marks = dense_to_ibug68(dense[0])
         self._five = ibug68_to_five(marks)
-        prior, state, reading = None, self._state, None
+        prior, reading = None, None
         if self._tools.reader is not None:
-            reading = self._read(part)
+            reading = self._read(frame)
             prior = self._belief(reading)
-        steps = _FIRST_STEPS if starting else self._tools.steps
-        state = self._solver.solve(marks, confidence[0], state, steps=steps, prior=prior)
+        steps = _FIRST_STEPS if self._state is None else self._tools.steps
+        state = self._solver.solve(marks, confidence[0], self._state, steps=steps, prior=prior)
         if self._learn(reading, (marks, confidence[0]), state):
             # The identity has moved; pose and expression follow it in this very frame.
             state = self._solver.solve(marks, confidence[0], state, steps=1, prior=prior)
         self._state = state
         pose = HeadPose(state.rotation, state.translation)
-        return Sight(pose, state.coefficients, float(presence[0]), self._solver.points(state))
+        return Sight(pose, state.coefficients, float(presence[0]), self._five)
 
     def _learn(
         self,
         reading: CropReading | None,
         marks: tuple[np.ndarray, np.ndarray] | None,
-        state: FaceState | None,
+        state: FaceState,
     ) -> bool:
         """Let the frame tell of the identity, where its view is new; say whether it did."""
-        seen = state or self._state
-        if seen is None:
-            return False
-        yaw, pitch, _ = camera_rotation_to_euler_deg(seen.rotation)
+        yaw, pitch, _ = camera_rotation_to_euler_deg(state.rotation)
         if not self.identity.wants(yaw, pitch):
             return False
         K = self._tools.model.num_identity
@@ -213,39 +196,29 @@ class Follower:
                 reading.parts["identity"], reading.covariance[:K, :K]
             )
         elif marks is not None:
-            information = self._solver.information(*marks, seen)
+            information = self._solver.information(*marks, state)
         else:
             return False
         self.identity.add(information, yaw_deg=yaw, pitch_deg=pitch)
         self._solver.set_identity(self.identity.mean)
         return True
 
-    def _part(self, frame: Frame) -> Part | None:
-        around = self._five if self._dense is None else self._dense
-        low, high = around.min(0), around.max(0)
-        side = float((high - low).max())
-        room = _ROOM * side if self._dense is not None else 2.2 * side
-        return frame.part(low - room, high + room)
-
-    def _landmark_crop(self, network: PointNetwork, part: Part) -> SimilarityTransform:
-        """The crop to look through, in the part; the last one while the face is still."""
+    def _landmark_crop(self, network: PointNetwork) -> SimilarityTransform:
+        """The crop to look through; the last one while the face is still."""
         if self._dense is not None:
             crop = dense_crop(self._dense, size=network.size, margin=network.margin)
         else:
-            box = box_of_five(self._five)
-            crop = network.box_crop(Candidate(box, 1.0, self._five))
+            crop = network.box_crop(Candidate(box_of_five(self._five), 1.0, self._five))
         self._crop = steady(self._crop, crop, size=network.size)
-        return moved(self._crop, part.corner)
+        return self._crop
 
-    def _read(self, part: Part) -> CropReading:
+    def _read(self, frame: Frame) -> CropReading:
         reader = self._tools.reader
         if reader is None:
             raise InputError("track: expected a parameter network")
         crop = five_crop(self._five, size=reader.size)
-        if self._tools.points is None:
-            crop = self._crop = steady(self._crop, crop, size=reader.size)
-        reading = reader.read_crop(part.image, moved(crop, part.corner))
-        return reading._replace(crop=crop)
+        self._five_crop = steady(self._five_crop, crop, size=reader.size)
+        return reader.look(frame.warp(self._five_crop, size=reader.size), self._five_crop)
 
     def _read_state(self, reading: CropReading) -> FaceState:
         reader = self._tools.reader
@@ -269,10 +242,8 @@ class Follower:
         return FacePrior(mean, np.linalg.inv(0.5 * (covariance + covariance.T)))
 
 
-def moved(crop: SimilarityTransform, corner: np.ndarray) -> SimilarityTransform:
-    """Return a frame's crop as one of the part that begins at ``corner`` (2,)."""
-    offset = crop.scale * crop.rotation @ corner
-    return SimilarityTransform(crop.scale, crop.rotation, crop.translation + offset)
+def _inside(point: np.ndarray, frame: Frame) -> bool:
+    return bool((point >= 0).all() and point[0] < frame.width and point[1] < frame.height)
 
 
 def steady(

@@ -86,5 +86,6 @@ class OverlayPainter:
 
 def _write(image: np.ndarray, words: str, place: tuple[int, int], size: float) -> None:
     thick = max(1, round(2 * size))
-    for colour, width in ((_BLACK, thick + 2), (_WHITE, thick)):
-        cv2.putText(image, words, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
+    x, y = place
+    for colour, spot in ((_BLACK, (x + thick, y + thick)), (_WHITE, place)):
+        cv2.putText(image, words, spot, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thick, cv2.LINE_AA)

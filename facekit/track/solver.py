@@ -15,6 +15,8 @@ from facekit.morphable.model import MorphableModel
 from facekit.track.identity import Information
 
 _DAMPING = 1e-3
+# Steps after which outline and noise are looked at again.
+_RENEW = 2
 
 
 class FrameSolver:
@@ -97,9 +99,13 @@ class FrameSolver:
         if state is None:
             state = problem.initial_pose()
             for _ in range(4):
-                state = _step(problem, state, "pose")
-        for _ in range(steps):
-            state = _step(problem, state, "all")
+                state = _step(problem, state, problem.rows(state), problem.noise(state), "pose")
+        # From frame to frame the outline and the noise hardly change: they are taken once.
+        rows, noise = problem.rows(state), problem.noise(state)
+        for number in range(steps):
+            if number and number % _RENEW == 0:
+                rows, noise = problem.rows(state), problem.noise(state)
+            state = _step(problem, state, rows, noise, "all")
         problem.reweigh(state)
         self._weights = problem.weights
         if not np.isfinite(state.coefficients).all() or state.translation[2] <= 0:
@@ -144,8 +150,9 @@ class FrameSolver:
         return Information(matrix, matrix @ self._identity - slope)
 
 
-def _step(problem: LandmarkProblem, state: FaceState, free: str) -> FaceState:
-    rows, noise = problem.rows(state), problem.noise(state)
+def _step(
+    problem: LandmarkProblem, state: FaceState, rows: np.ndarray, noise: np.ndarray, free: str
+) -> FaceState:
     hessian, gradient = problem.linearise(state, rows, noise)
     mask = problem.free_variables(state, gradient, free)
     reduced = hessian[np.ix_(mask, mask)]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.detect.builtin import BuiltinDetector
+from facekit.detect.faces import box_of_points
 from facekit.detect.parameters import ParameterReader, open_reader
 from facekit.detect.passes import PointNetwork
 from facekit.detect.session import open_asset
@@ -83,7 +84,7 @@ class TrackedFace(NamedTuple):
         expression: (E,).
         pose: of the head.
         points: (68, 2) the fitted face's landmarks, pixels.
-        box: (4,) x, y, width, height.
+        box: (4,) x, y, width, height of the points' bounding box.
     """
 
     person: int
@@ -239,10 +240,10 @@ class Tracker:
 
     def _result(self, person: Person, frame: Frame) -> TrackedFace:
         sight = person.seen
-        pose, expression, points = sight.pose, sight.expression, sight.points
+        pose, expression = sight.pose, sight.expression
         if self.options.smooth:
             pose, expression = person.calm(float(frame.time))
-            points = person.follower.project(pose, expression)
+        points = person.follower.project(pose, expression)
         return TrackedFace(
             person.number,
             sight.presence,
@@ -250,7 +251,7 @@ class Tracker:
             expression,
             pose,
             points,
-            sight.box,
+            box_of_points(points),
         )
 
 
