@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +28,12 @@ class Piece(NamedTuple):
     rows: np.ndarray | None = None
 
 
+@lru_cache(maxsize=32)
 def grid_faces(rows: int, columns: int, *, wrap: bool = False) -> np.ndarray:
     """Return triangles (F, 3) int32 of a grid of vertices stored row by row.
 
     They are counter-clockwise where columns run to the right and rows run down; ``wrap`` joins
-    the last column to the first.
+    the last column to the first. The array is shared and cannot be written to.
     """
     last = columns if wrap else columns - 1
     row, column = np.meshgrid(np.arange(rows - 1), np.arange(last), indexing="ij")
@@ -39,7 +41,9 @@ def grid_faces(rows: int, columns: int, *, wrap: bool = False) -> np.ndarray:
     a, b = row * columns + column, row * columns + right
     c, d = a + columns, b + columns
     faces = np.stack([np.stack([a, c, b], -1), np.stack([b, c, d], -1)], axis=-2)
-    return faces.reshape(-1, 3).astype(np.int32)
+    flat = faces.reshape(-1, 3).astype(np.int32)
+    flat.setflags(write=False)
+    return flat
 
 
 def tube(path: np.ndarray, radius: float, *, closed: bool = False, sides: int = 7) -> tuple:
