@@ -210,8 +210,9 @@ def speed(
     """Time facekit's parts on this machine, interleaved, with set numbers of threads.
 
     Keys: detect.1t, detect.640.1t, landmarks.1t, landmarks.pass.1t, lm68.1t, fit.default,
-    rasterise.224.1t, now.scan, help.import, and on request fit.cold. 1t is one thread. Where
-    FACEKIT_YUNET and FACEKIT_MEDIAPIPE_TASK name files also peer.yunet and peer.mediapipe.
+    fit.photometric, rasterise.224.1t, render.224, now.scan, help.import, and on request fit.cold
+    and fit.adam. 1t is one thread. Where FACEKIT_YUNET and FACEKIT_MEDIAPIPE_TASK name files also
+    peer.yunet and peer.mediapipe.
 
     Example: facekit eval speed --what rasterise --what lm68 --json
     """
