@@ -38,13 +38,13 @@ def hanging_strands(
     strands, faces = [], []
     tufts = rng.uniform(-1, 1, max(3, count // 12))
     for number in range(count):
-        side = float(np.clip(tufts[number % len(tufts)] + rng.normal(0, 0.06), -1.1, 1.1))
+        side = float(np.clip(tufts[number % len(tufts)] + rng.normal(0, 0.11), -1.15, 1.15))
         start = middle + np.array([side * width, rng.normal(0, 4), 0])
-        length = fall * rng.uniform(0.35, 1.0) * (0.6 + 0.5 * abs(side))
-        swing = rng.normal(0, 0.10, 2) * length
+        length = fall * rng.uniform(0.5, 1.1) * (0.7 + 0.6 * abs(side))
+        swing = rng.normal(0, 0.16) * length
         path = start + np.stack(
             [
-                swing[0] * rows**2 + 0.04 * length * np.sin(5 * rows + rng.uniform(0, 6)),
+                swing * rows**2 + 0.04 * length * np.sin(5 * rows + rng.uniform(0, 6)),
                 -length * rows,
                 np.zeros(_STEPS),
             ],
