@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facekit.basis.build import IdentityBasis, align_rigidly, build_identity_basis
+from facekit.basis.build import (
+    IdentityBasis,
+    align_rigidly,
+    build_identity_basis,
+    first_modes,
+)
 from facekit.basis.expression_modes import (
     ExpressionBasis,
     named_expressions,
@@ -22,6 +27,8 @@ from facekit.basis.styner import BasisCurves, basis_curves
 from facekit.basis.template_file import HeadTemplate
 from facekit.errors import InputError
 from facekit.morphable.model import MorphableModel
+
+_USUAL_MODES = 80
 
 
 class BuiltModel(NamedTuple):
@@ -86,12 +93,17 @@ def build_model(
     aligned = align_rigidly(
         heads.shapes, weights=alignment_weights(template), mirror=template.mirror
     )
-    rank = 2 * len(aligned) - 1
-    count = min(80, rank) if chosen.num_modes is None else chosen.num_modes
     importance = vertex_importance(template)
     basis = build_identity_basis(
-        aligned, template.faces, num_modes=count, weights=importance, mirror=template.mirror
+        aligned,
+        template.faces,
+        num_modes=chosen.num_modes,
+        weights=importance,
+        mirror=template.mirror,
     )
+    if chosen.num_modes is None:
+        basis = first_modes(basis, _USUAL_MODES)
+    count = len(basis.modes)
     curves = None
     if chosen.measures:
         curves = basis_curves(

@@ -68,7 +68,7 @@ def build_identity_basis(
     shapes: np.ndarray,
     faces: np.ndarray,
     *,
-    num_modes: int,
+    num_modes: int | None,
     weights: np.ndarray | None = None,
     mirror: np.ndarray | None = None,
 ) -> IdentityBasis:
@@ -81,7 +81,7 @@ def build_identity_basis(
     Args:
         shapes: (N, V, 3) aligned shapes, mm.
         faces: (F, 3).
-        num_modes: K, at most the rank.
+        num_modes: K, at most the rank; None for all.
         weights: (V,) relative importance that multiplies each vertex's area; None for 1.
         mirror: (V,) left-right partners: every shape also counts as its mirror image. The
             covariance then falls into a symmetric and an antisymmetric block, which are solved
@@ -122,6 +122,7 @@ def build_identity_basis(
         key=lambda item: (-item[0], item[1], item[2]),
     )
     rank = sum(1 for v, _, _ in order if v > 1e-12 * order[0][0])
+    num_modes = rank if num_modes is None else num_modes
     if not 0 < num_modes <= rank:
         raise InputError(
             f"basis: expected 1 to {rank} modes for {n} shapes, got {num_modes}; give more shapes"
@@ -135,6 +136,13 @@ def build_identity_basis(
         modes[k] *= _sign(modes[k])
     explained = np.cumsum(deviations**2) / total
     return IdentityBasis(mean, modes, deviations, explained)
+
+
+def first_modes(basis: IdentityBasis, count: int) -> IdentityBasis:
+    """Return the basis with its first modes alone, all where it has fewer."""
+    return IdentityBasis(
+        basis.mean, basis.modes[:count], basis.deviations[:count], basis.explained[:count]
+    )
 
 
 def _principal(block: np.ndarray, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

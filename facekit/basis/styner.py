@@ -67,7 +67,7 @@ def basis_curves(
         basis: of all of them.
         region: (V,) bool, where distances are measured.
         weights, mirror: as ``build_identity_basis`` got them.
-        counts: numbers of modes; larger ones than a fold supports are left out.
+        counts: numbers of modes; larger ones than a fold can support are left out.
         folds: at most N; N leaves one out at a time.
         draws: random shapes.
         seed: of folds and draws.
@@ -91,7 +91,7 @@ def basis_curves(
     for group in groups:
         rest = np.setdiff1d(np.arange(n), group)
         mine = build_identity_basis(
-            data[rest], faces, num_modes=wanted[-1], weights=weights, mirror=mirror
+            data[rest], faces, num_modes=None, weights=weights, mirror=mirror
         )
         left[:, group] = _left_over(data[group], mine, rows, wanted)
     specific = np.array([_nearest(data, basis, rows, m, draws, rng) for m in wanted])

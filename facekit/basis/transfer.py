@@ -10,6 +10,8 @@ from facekit.checks import check_array, check_faces
 from facekit.errors import InputError
 from facekit.geometry.mesh import connected_components
 
+_FIRM, _SOFT = 1e3, 1e-8
+
 
 class DeformationTransfer:
     """Transfers deformations of a source head to a target head of the same topology.
@@ -55,16 +57,15 @@ class DeformationTransfer:
         goal = maps.transpose(0, 2, 1).reshape(-1, 3)
         moved = shape - self.source
         fixed = np.linalg.norm(moved, axis=1) <= still_mm
-        weight = fixed.astype(np.float64)
-        place = self.target.copy()
+        # Ties to vertices that stay outweigh any triangle; one soft tie of every vertex holds a
+        # part of which nothing stays without bending it.
+        strength = np.where(fixed, _FIRM, 0.0)
+        place = self.target + np.where(fixed[:, None], moved, 0.0)
         for part in np.unique(self._parts):
             rows = self._parts == part
             if not fixed[rows].any():
-                # One soft tie of every vertex holds the part without bending it.
-                weight[rows] = 1e-6
+                strength[rows] = _SOFT
                 place[rows] = self.target[rows] + moved[rows].mean(axis=0)
-        # Ties to fixed vertices outweigh any triangle.
-        strength = 1e3 * weight
         system = self._normal + sp.diags_array(strength)
         right = self._right @ goal + strength[:, None] * place
         factor = splu(
