@@ -69,3 +69,19 @@ Landmarks = Annotated[
     LandmarkSource,
     typer.Option(help="Boxes and landmarks: files beside the image where they lie, else builtin."),
 ]
+
+
+def class_numbers(text: str) -> tuple[int, ...]:
+    """Return a network's classes of a ``--face-labels``.
+
+    Raises:
+        UsageError: not whole numbers with commas.
+    """
+    from facekit.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--face-labels: expected class numbers with commas, got {text!r}"
+        ) from None

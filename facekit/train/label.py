@@ -15,6 +15,7 @@ import numpy as np
 from facekit import threads
 from facekit.errors import ItemError, UsageError
 from facekit.export.report import write_failures
+from facekit.fit.masks import MaskSource
 from facekit.io.atomic import write_json
 from facekit.io.discover import InputImage, find_images
 from facekit.learn.shards import Sample, ShardFolder, Share, token_of
@@ -98,7 +99,7 @@ def label_photos(
     for number in filter(part.holds, numbers):
         first = number * options.per_shard
         some = range(first, min(first + options.per_shard, len(items)))
-        wanted[number] = [_described(items[i], splits[i]) for i in some]
+        wanted[number] = [_described(items[i], splits[i], labeller.masks) for i in some]
     total, done, made = sum(map(len, wanted.values())), 0, 0
     todo: dict[int, tuple[str, list[_Item]]] = {}
     for number, own in wanted.items():
@@ -181,9 +182,14 @@ def _is_mask(path: Path) -> bool:
     return path.parent.name in _MASKS and (path.parent.parent / "detections").is_dir()
 
 
-def _described(item: InputImage, split: str) -> _Item:
+def _described(item: InputImage, split: str, masks: MaskSource) -> _Item:
     facts = {"source": item.key, "source_sha256": file_sha256(item.path), "split": split}
-    return _Item(item.path, item.key, {**facts, "file": item.path.name})
+    mask = masks.file_sha256(item)
+    return _Item(
+        item.path,
+        item.key,
+        {**facts, "file": item.path.name, **({"mask_sha256": mask} if mask else {})},
+    )
 
 
 def _results(
@@ -210,7 +216,8 @@ def _results(
 
 def _attempt(labeller: PhotoLabeller, item: _Item, deep3d: Path | None) -> tuple[list[Sample], str]:
     try:
-        result = labeller.run(item.path, item.facts, whole=deep3d is not None)
+        photo = InputImage(item.path, item.key)
+        result = labeller.run(photo, item.facts, whole=deep3d is not None)
     except ItemError as error:
         return [], str(error)
     if deep3d is not None and result.largest is not None:

@@ -14,10 +14,12 @@ import numpy as np
 from facekit.detect.registry import Detector, open_detector
 from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFitConfig
+from facekit.fit.masks import CELEBA_FACE, MaskSource, Segmentation
 from facekit.fit.photo import FaceFit, FaceFitter, Setting
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.cameras import project
-from facekit.geometry.crop import CROP_ID
+from facekit.geometry.crop import CROP_ID, warp
+from facekit.io.discover import InputImage
 from facekit.io.images import read_photo
 from facekit.morphable.model import MorphableModel
 from facekit.morphable.registry import load_model
@@ -53,6 +55,10 @@ class LabelOptions:
         persons: ``files`` takes every photograph for another person's unless an embedding says
             otherwise; ``folders`` takes a folder for one person.
         per_shard: photographs a shard.
+        masks: folder of masks of what is face, by the photographs' names; empty looks beside each
+            for ``STEM.mask.png``. segmentation: a network file that makes masks, ``face_labels``
+            its classes that are face, ``segmentation_range`` how its input is scaled; see
+            ``fit.masks``.
     """
 
     model: str = "builtin"
@@ -63,6 +69,20 @@ class LabelOptions:
     photometric: bool = False
     persons: str = "files"
     per_shard: int = 256
+    masks: str = ""
+    segmentation: str = ""
+    face_labels: tuple[int, ...] = CELEBA_FACE
+    segmentation_range: str = "imagenet"
+
+    @property
+    def mask_source(self) -> MaskSource:
+        """Where masks besides the fitted mesh's come from."""
+        network = None
+        if self.segmentation:
+            network = Segmentation(
+                Path(self.segmentation), self.face_labels, self.segmentation_range
+            )
+        return MaskSource(Path(self.masks) if self.masks else None, network)
 
 
 class LabelledPhoto(NamedTuple):
@@ -91,17 +111,21 @@ class PhotoLabeller:
             allow_download=options.allow_download,
             least_face=options.min_face or None,
         )
+        self.masks = options.mask_source
         self.fitter = FaceFitter(self.model, LandmarkFitConfig(), photometric=options.photometric)
 
     def assets(self) -> dict[str, str]:
         """Return name to hash of what labels depend on."""
-        return {"model": self.model.sha256, "landmarks": self.detector.fingerprint}
+        own = {"model": self.model.sha256, "landmarks": self.detector.fingerprint}
+        return {**own, **self.masks.assets()}
 
-    def run(self, path: Path, facts: Mapping[str, Any], *, whole: bool = False) -> LabelledPhoto:
+    def run(
+        self, item: InputImage, facts: Mapping[str, Any], *, whole: bool = False
+    ) -> LabelledPhoto:
         """Label a photograph.
 
         Args:
-            path: the file.
+            item: the file.
             facts: ``source``, ``source_sha256`` and ``split`` of it.
             whole: also return the largest face's mask in the photograph.
 
@@ -109,30 +133,39 @@ class PhotoLabeller:
             ItemError: the file is no readable image, or no face has a label.
         """
         side = None if self.options.min_face else WORKING_SIDE
-        photo = read_photo(path, max_side=side)
-        faces = self.detector.detect(photo.image, path=path)
+        photo = read_photo(item.path, max_side=side)
+        faces = self.detector.detect(photo.image, path=item.path)
         if not faces:
             raise ItemError("no face was found")
         if self.options.largest:
             faces = faces[:1]
         exif = photo.focal_px * photo.scale if photo.focal_px else None
+        masks = self.masks.of_photo(item, photo.image)
         labels: list[FaceLabel] = []
         errors: list[str] = []
         largest = None
         for number, face in enumerate(faces, start=1):
             try:
-                fit = self.fitter.fit(photo.image, face, setting=Setting(exif_px=exif))
+                given = masks(face)
+                weigh = given if self.options.photometric else None
+                setting = Setting(exif_px=exif)
+                fit = self.fitter.fit(photo.image, face, setting=setting, mask=weigh)
             except ItemError as error:
                 errors.append(f"face {number}: {error}")
                 continue
             if whole and largest is None:
                 mask = self._mask(fit.vertices, fit.camera)
+                if given is not None:
+                    mask &= given >= 0.5
                 if photo.scale != 1:
                     size = (photo.width, photo.height)
                     grey = mask.astype(np.uint8) * 255
                     mask = cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR) >= 128
                 largest = face.rescaled(1 / photo.scale), mask
             label = self._label(photo.image, fit, {**facts, "face": number})
+            if given is not None:
+                share = warp(given.astype(np.float32), label.crop, size=CROP_SIZE)
+                label = label._replace(mask=label.mask & (share >= 0.5))
             labels.append(_of_file(label, photo.scale, photo.width, photo.height))
         if not labels:
             raise ItemError("; ".join(errors))

@@ -40,6 +40,8 @@ def test_a_photograph_without_a_label_is_exit_5(tmp_path, inputs, capsys):
 def test_bad_options_have_their_exit_codes(tmp_path, inputs, capsys):
     out = str(tmp_path / "out")
     assert run([*inputs, "-o", out, "--shard", "3/2"]) == 2
+    assert run([*inputs, "-o", out, "--face-labels", "skin"]) == 2
+    assert run([*inputs, "-o", out, "--masks", str(tmp_path / "none")]) == 3
     assert run(["label", str(tmp_path / "none"), "-o", out]) == 3
     (tmp_path / "file").write_text("in the way")
     assert run([*inputs, "-o", str(tmp_path / "file" / "out")]) == 3

@@ -9,7 +9,7 @@ from labelled import write_collection, write_model
 from facekit.errors import InputError, OutputExistsError, UsageError
 from facekit.geometry.cameras import project
 from facekit.io.discover import find_images
-from facekit.io.images import read_image
+from facekit.io.images import read_image, write_image
 from facekit.learn.shards import parse_share
 from facekit.morphable.registry import load_model
 from facekit.train.label import label_photos, split_photos
@@ -183,3 +183,25 @@ def test_people_of_embeddings_and_folders_share_a_split(tmp_path):
         zip([i.key for i in items], split_photos(items, persons="folders"), strict=True)
     )
     assert len({together[f"plain/{i}"] for i in range(4)}) == 1
+
+
+def test_masks_beside_photographs_count(tmp_path, collection, options):
+    photos = tmp_path / "photos"
+    shutil.copytree(collection[0], photos)
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:, 48:] = 255
+    write_image(photos / "00000.mask.png", mask)
+    label_photos([photos], tmp_path / "out", options)
+    faces = LabelledShards(tmp_path / "out")
+    assert len(faces) == 5
+    label = next(x for x in map(faces.label, range(5)) if x.facts["file"] == "00000.png")
+    y, x = np.nonzero(label.mask)
+    back = label.crop.inverse().apply(np.stack([x, y], 1).astype(float))
+    assert len(back) > 500
+    assert back[:, 0].min() > 46.5
+    assert len(label.facts["mask_sha256"]) == 64
+    # Another mask is another label.
+    write_image(photos / "00000.mask.png", 255 - mask)
+    assert label_photos([photos], tmp_path / "out", options).made == 2
+    with pytest.raises(InputError, match="folder of masks"):
+        label_photos([photos], tmp_path / "out2", replace(options, masks=str(tmp_path / "none")))
