@@ -105,6 +105,13 @@ def fit(
     posterior_samples: Annotated[
         int, typer.Option(help="Also write this many identities drawn from the posterior.", min=0)
     ] = 0,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also draw how sure each part is: deviation.png, and deviation.ply so coloured.",
+        ),
+    ] = False,
     photometric: Annotated[
         bool,
         typer.Option("--photometric", help="Also fit the pixels' shading (experimental)."),
@@ -185,6 +192,7 @@ def fit(
         texture=texture.value,
         texture_size=texture_size,
         posterior_samples=posterior_samples,
+        uncertainty=uncertainty,
         seed=seed,
         photometric=chosen.photometric,
         first_order=chosen.first_order,

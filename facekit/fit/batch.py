@@ -15,7 +15,7 @@ from facekit import threads
 from facekit.detect.parameters import open_reader
 from facekit.detect.registry import Detector, open_detector
 from facekit.errors import FacekitError, ItemError, UsageError
-from facekit.export import report
+from facekit.export import deviation, report
 from facekit.export.face import FILES, TEXTURE, FaceWriter, Texturer
 from facekit.export.overlay import face_panels
 from facekit.fit.mirror import mirrored_face
@@ -97,6 +97,8 @@ class PhotoFitter:
         )
         textures = (TEXTURE,) if texturing is None else texturing.names
         self.files = (*(name for name in FILES if name != TEXTURE), *textures)
+        if options.uncertainty:
+            self.files += (deviation.PICTURE, deviation.MESH)
 
     def assets(self) -> dict[str, str]:
         """Return name to hash of what results depend on."""
@@ -201,6 +203,14 @@ class PhotoFitter:
                 image_size=(photo.width, photo.height),
                 scale=photo.scale,
             )
+            if self.options.uncertainty:
+                deviation.write_deviation(
+                    temporary,
+                    result.neutral,
+                    result.vertex_std_mm,
+                    self.model,
+                    unit=self.options.unit,
+                )
             if self.options.posterior_samples:
                 self._write_samples(temporary / "posterior.npz", result, item)
 

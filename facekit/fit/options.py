@@ -34,6 +34,7 @@ class FitOptions:
         texture_size: side of the texture in pixels; 0 takes 1024, or the texturer's own choice.
         posterior_samples: identities drawn from the posterior and written, 0 for none.
         seed: seed of those draws.
+        uncertainty: also draw how sure each part of the face is.
         landmark_fit: settings of the solver.
         photometric: also fit the pixels.
         first_order: a published Adam schedule instead, or empty; renderer: that it draws through.
@@ -59,6 +60,7 @@ class FitOptions:
     texture_size: int = 0
     posterior_samples: int = 0
     seed: int = 0
+    uncertainty: bool = False
     landmark_fit: LandmarkFitConfig = field(default_factory=LandmarkFitConfig)
     photometric: bool = False
     first_order: str = ""
