@@ -120,12 +120,15 @@ class ParameterReader:
         )
 
 
-def open_reader(source: str | Path, model: MorphableModel) -> ParameterReader | None:
+def open_reader(
+    source: str | Path, model: MorphableModel, *, threads: int | None = None
+) -> ParameterReader | None:
     """Open a parameter network for a model.
 
     Args:
         source: ``none``; ``auto``, the shipped one where it is this model's; or an ONNX file.
         model: what its coefficients are to belong to.
+        threads: of the network; None takes facekit's own setting.
 
     Returns:
         The reader; None for ``none``, and for ``auto`` where no shipped network is the model's.
@@ -136,10 +139,10 @@ def open_reader(source: str | Path, model: MorphableModel) -> ParameterReader | 
     if str(source) == "none":
         return None
     if str(source) != "auto":
-        return ParameterReader(open_file(Path(source)), model, where=str(source))
+        return ParameterReader(open_file(Path(source), threads=threads), model, where=str(source))
     if ASSET not in {entry.name for entry in list_assets()}:
         return None
-    network = open_asset(ASSET)
+    network = open_asset(ASSET, threads=threads)
     if network.metadata.get("facekit.basis_sha256") != basis_sha256(model):
         return None
     return ParameterReader(network, model, where=ASSET)

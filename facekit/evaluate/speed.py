@@ -40,6 +40,7 @@ class SpeedCase:
             threads set.
         threads: threads of the kernels and networks; 0 takes what the machine has.
         batch: items in one call.
+        per_call: what the time of a call is divided by, e.g. its frames.
         calls: calls a round; their mean is one sample. More than one for work under a
             millisecond, whose timing the clock and the caches would blur.
         rounds: at most so many rounds; None follows the run's.
@@ -54,6 +55,7 @@ class SpeedCase:
     prepare: Callable[[], Work]
     threads: int = 1
     batch: int = 1
+    per_call: int = 1
     calls: int = 1
     rounds: int | None = None
     warm_up: int = 2
@@ -134,7 +136,7 @@ def measure(
                 start = clock()
                 for _ in range(case.calls):
                     work()
-                samples[case.key].append((clock() - start) / case.calls)
+                samples[case.key].append((clock() - start) / (case.calls * case.per_call))
         if progress is not None:
             progress(number + 1, rounds)
     metrics = {case.key: _summary(case, samples[case.key]) for case, _ in ready}

@@ -29,7 +29,7 @@ from facekit.track.solver import FrameSolver
 LOST, FOUND = 0.5, 0.8
 # A crop stays where it is while its corners move by less than this share of its side: a face
 # that is still is then seen through still pixels.
-_STILL = 0.01
+_STILL = 0.02
 # Passes over a face just found, and steps of its first fit.
 _FIRST_PASSES, _FIRST_STEPS = 3, 8
 # Side of the picture a face is known again by.
@@ -249,7 +249,7 @@ def _inside(point: np.ndarray, frame: Frame) -> bool:
 def steady(
     last: SimilarityTransform | None, crop: SimilarityTransform, *, size: int
 ) -> SimilarityTransform:
-    """Return the last crop if the new one's corners lie within 1 % of its side, else the new."""
+    """Return the last crop if the new one's corners lie within 2 % of its side, else the new."""
     if last is None:
         return crop
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)

@@ -128,12 +128,13 @@ class Tracker:
         self.intrinsics = intrinsics_from_fov(width, height, o.fov_deg or TYPICAL_FOV_DEG)
         if o.focal_px:
             self.intrinsics[[0, 1], [0, 1]] = o.focal_px
-        network = reader or open_reader(_source(o.network), model)
+        # One thread each: they are small, and the other cores decode.
+        network = reader or open_reader(_source(o.network), model, threads=1)
         steps = o.refine if o.refine >= 0 else (0 if network is not None else 2)
         if network is None:
             steps = max(steps, 1)
         if steps and points is None:
-            points = PointNetwork(open_asset("landmarks"))
+            points = PointNetwork(open_asset("landmarks", threads=1))
         self._tools = Tools(
             model,
             build_landmark_basis(model),
