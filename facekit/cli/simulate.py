@@ -67,6 +67,14 @@ def photos(
         bool,
         typer.Option("--expressions", help="Every view has its own expression, not the person."),
     ] = False,
+    albedo: Annotated[
+        float,
+        typer.Option(
+            help="Share painted with the model's albedo, where it has modes, and not drawn.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.0,
     supersample: Annotated[int, typer.Option(help="Samples per pixel and side.", min=1, max=8)] = 2,
     variety: Annotated[
         float,
@@ -125,6 +133,7 @@ def photos(
         glasses=glasses,
         occluders=occluders,
         expressions=expressions,
+        albedo=albedo,
         supersample=supersample,
     )
     if form is Format.SHARDS:

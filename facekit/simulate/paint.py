@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facekit.render.interpolate import unit
+from facekit.render.interpolate import interpolate_at, unit
 from facekit.render.rasterise import Fragments
 from facekit.simulate.body import paint_cloth
 from facekit.simulate.eyes import paint_eyeballs, paint_flat_eyes
@@ -65,7 +65,11 @@ def shade_scene(
     if skin.any():
         bend(surface.normal, np.flatnonzero(skin), skin_bumps(places[skin], look.skin), rotation)
 
-    albedo, gloss, roughness = _surface(places, material, piece, scene, look)
+    own = None
+    if scene.albedo is not None:
+        weights = fragments.barycentric.reshape(-1, 3)[covered]
+        own = interpolate_at(triangle, weights, scene.faces, scene.albedo)
+    albedo, gloss, roughness = _surface(places, material, piece, scene, look, own)
     # The inside of the head seen through an opening is dark.
     inside = surface.behind & ~scene.two_sided[triangle]
     albedo[inside] = 0.2 * _MOUTH_COLOUR
@@ -101,7 +105,12 @@ def shade_scene(
 
 
 def _surface(
-    places: np.ndarray, material: np.ndarray, piece: np.ndarray, scene: Scene, look: Look
+    places: np.ndarray,
+    material: np.ndarray,
+    piece: np.ndarray,
+    scene: Scene,
+    look: Look,
+    own: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return albedo (N, 3), strength (N,) and roughness (N,) of the highlight."""
     albedo = np.zeros((len(places), 3), np.float32)
@@ -114,7 +123,8 @@ def _surface(
         paint = paint_skin_and_lips(here, scene.landmarks, look.skin)
         if scene.painted_eyes:
             paint_flat_eyes(paint.albedo, here, scene.landmarks, look.eyes)
-        albedo[bare] = paint.albedo
+        # A model's albedo has brows, lips and lids of its own.
+        albedo[bare] = paint.albedo if own is None else np.clip(own[bare], 0.002, 0.95)
         gloss[bare] = look.skin.gloss * (1 + 0.8 * paint.lips)
         roughness[bare] = 0.52 - 0.14 * paint.lips
     if capped.any():

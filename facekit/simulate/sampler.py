@@ -20,6 +20,7 @@ from facekit.simulate.subject import (
     random_coefficients,
     random_expression,
     subject_from_model,
+    with_albedo,
     with_expression,
 )
 
@@ -79,6 +80,17 @@ class ModelSubjects:
         expression = random_expression(self._model, rng, strength=self._expression)
         return with_expression(subject, self._model, expression)
 
+    def paint(self, rng: np.random.Generator, subject: Subject, *, share: float) -> Subject:
+        """Return the person, with probability ``share`` painted with the model's albedo.
+
+        Coefficients are normal, clipped to two deviations. A model without albedo modes paints
+        nobody.
+        """
+        if not self._model.num_albedo or rng.random() >= share:
+            return subject
+        albedo = np.clip(rng.standard_normal(self._model.num_albedo), -2, 2)
+        return with_albedo(subject, self._model, albedo.astype(np.float32))
+
 
 class HeadSubjects:
     """The heads of a file, one after the other."""
@@ -110,6 +122,8 @@ class PortraitOptions:
             light, pose, background and camera change): the geometry is made once for them.
         expressions: every view has an expression of its own, not the person; for people of a
             model.
+        albedo: share of the pictures whose skin is the model's own albedo, with random
+            coefficients, and not drawn; for people of a model with albedo modes.
         supersample: samples per pixel and side.
         occlusion_directions: from how many sides a person's own shadowing is looked at.
     """
@@ -127,6 +141,7 @@ class PortraitOptions:
     clean: float = 0.5
     views: int = 1
     expressions: bool = False
+    albedo: float = 0.0
     supersample: int = 2
     occlusion_directions: int = 16
 
@@ -194,6 +209,12 @@ class PortraitSampler:
             source = cast(ExpressiveSource, self.source)
             shown = source.express(np.random.default_rng([self.seed, 4, index]), subject)
             subject, scene = shown, scene.with_expression(subject, shown)
+        if options.albedo > 0 and isinstance(self.source, ModelSubjects):
+            painted = self.source.paint(
+                np.random.default_rng([self.seed, 6, index]), subject, share=options.albedo
+            )
+            if painted.vertex_albedo is not None:
+                subject, scene = painted, scene.with_albedo(painted.vertex_albedo)
         return render_portrait(subject, look, view, supersample=options.supersample, scene=scene)
 
     def _person(self, person: int) -> tuple[Subject, Look, Scene]:

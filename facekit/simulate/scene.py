@@ -45,6 +45,7 @@ class Scene:
         painted_eyes: the head has no eyeballs.
         follows: (V,) int64, the vertex of the head that each moves with, -1 for none.
         teeth: the vertices of teeth that were put in.
+        albedo: (V, 3) linear RGB of the head's skin where it is not drawn, 0 elsewhere; or None.
     """
 
     vertices: np.ndarray
@@ -62,6 +63,7 @@ class Scene:
     painted_eyes: bool
     follows: np.ndarray
     teeth: slice
+    albedo: np.ndarray | None = None
 
     def placed(self, view: View, camera: Camera) -> Placed:
         """Return the vertices as a camera sees them, the shoulders turned back towards it."""
@@ -101,6 +103,13 @@ class Scene:
             marks = (after.points(after.vertices) - origin) * scale
             vertices[self.teeth] = teeth(self.landmarks, marks).vertices / scale + origin
         return replace(self, vertices=vertices)
+
+    def with_albedo(self, vertex_albedo: np.ndarray) -> Scene:
+        """Return the scene with the head painted by its vertices' albedo, (V, 3) linear RGB."""
+        albedo = np.zeros((len(self.vertices), 3), np.float32)
+        moving = self.follows >= 0
+        albedo[moving] = vertex_albedo[self.follows[moving]]
+        return replace(self, albedo=albedo)
 
     @cached_property
     def face_mask(self) -> np.ndarray:

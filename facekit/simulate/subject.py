@@ -45,6 +45,8 @@ class Subject:
             rendered one may be its refinement.
         identity, expression: coefficients, empty when the head is of no model.
         model_name, model_sha256: the model or file the coefficients belong to.
+        albedo: coefficients of the model's albedo modes; empty where the skin is drawn instead.
+        vertex_albedo: (V, 3) linear RGB of those coefficients, or None.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Subject:
     expression: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     model_name: str = ""
     model_sha256: str = ""
+    albedo: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    vertex_albedo: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(check_array(self.neutral, "neutral", shape=("V", 3), dtype="float"))
@@ -131,6 +135,12 @@ def with_expression(subject: Subject, model: MorphableModel, expression: np.ndar
         truth_vertices=vertices,
         expression=_padded(expression, model.num_expression),
     )
+
+
+def with_albedo(subject: Subject, model: MorphableModel, albedo: np.ndarray) -> Subject:
+    """Return a model's subject that is painted with the model's albedo (A,)."""
+    values = _padded(albedo, model.num_albedo)
+    return replace(subject, albedo=values, vertex_albedo=model.albedo(values))
 
 
 def random_coefficients(

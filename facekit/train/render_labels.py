@@ -75,11 +75,13 @@ class RenderedShards:
 def portrait_params(portrait: Portrait, model: MorphableModel) -> dict[str, Any]:
     """Return the keys of ``params.npz`` of a portrait of a model's person, all exact.
 
-    The albedo is no model's: its coefficients are 0, the mean, and say nothing.
+    Where the skin was drawn and is no model's, the albedo's coefficients are 0 and say nothing.
     """
     truth = truth_arrays(portrait)
     params = {key: truth[key] for key in SHAPES}
-    return {**params, "albedo": np.zeros(model.num_albedo, np.float32)}
+    drawn = portrait.subject.vertex_albedo is None
+    albedo = np.zeros(model.num_albedo, np.float32) if drawn else portrait.subject.albedo
+    return {**params, "albedo": albedo}
 
 
 def portrait_label(
@@ -90,8 +92,8 @@ def portrait_label(
     deviations = {
         "identity": np.zeros(model.num_identity),
         "expression": np.zeros(model.num_expression),
-        # Nothing is known of it but the prior.
-        "albedo": np.ones(model.num_albedo),
+        # Of drawn skin nothing is known but the prior.
+        "albedo": np.full(model.num_albedo, float(portrait.subject.vertex_albedo is None)),
         "rotation": np.zeros(6),
         "translation": np.zeros(3),
         "light": np.zeros((9, 3)),

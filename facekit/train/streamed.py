@@ -43,6 +43,7 @@ STREAM = PortraitOptions(
     roll_deg=8.0,
     views=16,
     expressions=True,
+    albedo=0.5,
     supersample=1,
     occlusion_directions=8,
     occluders=0.15,

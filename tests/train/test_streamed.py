@@ -5,15 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import toy
 from labelled import write_model
 from torch.utils.data import DataLoader
 
 from facekit.errors import InputError, OutputExistsError
 from facekit.learn.shards import ShardReader, parse_share
 from facekit.morphable.layout import model_layout
-from facekit.simulate.sampler import PortraitOptions
+from facekit.simulate.sampler import PortraitOptions, PortraitSampler
 from facekit.train.labels import FaceTensors, LabelledShards, certainty_of
-from facekit.train.render_labels import RenderedShards, write_rendered_shards
+from facekit.train.render_labels import (
+    RenderedShards,
+    portrait_label,
+    portrait_params,
+    write_rendered_shards,
+)
 from facekit.train.streamed import STREAM, FaceStream, StreamConfig, StreamedFaces, collate
 
 SMALL = PortraitOptions(size=64, face_fraction=(0.5, 0.6), views=2, supersample=1, expressions=True)
@@ -166,3 +172,33 @@ def test_bad_requests_are_refused(tmp_path, model, request_):
     assert STREAM.views > 1
     assert certainty_of(np.ones(5)) == 0
     assert certainty_of(np.zeros(0)) == 1
+
+
+def test_pictures_may_be_painted_with_the_models_own_albedo():
+    plain = toy.toy_model()
+    grey = np.full((plain.num_vertices, 3), 0.4, np.float32)
+    modes = np.stack([np.tile([0.1, -0.1, 0.0], (plain.num_vertices, 1))]).astype(np.float32)
+    model = replace(plain, albedo_mean=grey, albedo_modes=modes)
+    options = replace(SMALL, albedo=0.5, glasses=0.0, occluders=0.0)
+    sampler = PortraitSampler(model, seed=1, options=options)
+    found = [sampler.sample(i) for i in range(12)]
+    painted = [p for p in found if p.subject.vertex_albedo is not None]
+    assert 2 < len(painted) < 10
+    reddish = []
+    for portrait in painted:
+        params = portrait_params(portrait, model)
+        np.testing.assert_array_equal(params["albedo"], portrait.subject.albedo)
+        label = portrait_label(portrait, model, seed=1, index=0, person=0)
+        assert (label.deviations["albedo"] == 0).all()
+        # The picture shows it: red against green goes with the coefficient.
+        seen = portrait.image[portrait.face_mask].astype(float).mean(0)
+        light = (seen[0] + 1) / (seen[1] + 1)
+        reddish.append((float(params["albedo"][0]), light))
+    assert np.corrcoef(np.array(reddish).T)[0, 1] > 0.7
+    drawn = next(p for p in found if p.subject.vertex_albedo is None)
+    assert portrait_params(drawn, model)["albedo"].shape == (1,)
+    label = portrait_label(drawn, model, seed=1, index=0, person=0)
+    assert (label.deviations["albedo"] == 1).all()
+    # A model without modes is drawn, whatever the share.
+    other = PortraitSampler(plain, seed=1, options=options).sample(0)
+    assert other.subject.vertex_albedo is None
