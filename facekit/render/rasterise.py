@@ -11,7 +11,7 @@ vertices.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -33,6 +33,7 @@ _BLOCK = 1024
 
 _POINTS = types.Array(types.float64, 2, "C", readonly=True)
 _FACES = types.Array(types.int32, 2, "C", readonly=True)
+_KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 class Fragments(NamedTuple):
@@ -133,7 +134,7 @@ def rasterise(
     barycentric = space.get("barycentric", (height, width, 3), np.float32)
 
     def rows(start: int, stop: int) -> None:
-        _draw(fixed, inverse, drawn, cull, buffer, start, stop)
+        draw_faces(fixed, inverse, drawn, cull, buffer, start, stop)
         _resolve(projected, triangles, buffer, triangle, barycentric, start, stop)
 
     run_ranges(rows, height, min_chunk=_MIN_ROWS)
@@ -153,7 +154,7 @@ def depth_map(
     depth = space.get("depth", (height, width), np.float32)
 
     def rows(start: int, stop: int) -> None:
-        _draw(fixed, inverse, drawn, cull, buffer, start, stop)
+        draw_faces(fixed, inverse, drawn, cull, buffer, start, stop)
         _depths(buffer, depth, start, stop)
 
     run_ranges(rows, height, min_chunk=_MIN_ROWS)
@@ -172,18 +173,27 @@ def _prepared(
         raise InputError(f"rasterise: expected a picture of at least 1x1, got {width}x{height}")
     fixed = space.get("fixed", (len(projected),), np.int64)
     inverse = space.get("inverse", (len(projected),), np.float64)
-    if _prepare(projected, float(near), fixed, inverse):
-        return projected, triangles, fixed, inverse, triangles
+    drawn = prepare_faces(projected, triangles, near, fixed, inverse)
+    return projected, triangles, fixed, inverse, drawn
+
+
+def prepare_faces(
+    points: np.ndarray, faces: np.ndarray, near: float, fixed: np.ndarray, inverse: np.ndarray
+) -> np.ndarray:
+    """Return the faces that ``draw_faces`` takes; fill rounded vertices and inverse depths (V,).
+
+    Args as ``rasterise`` checks them: points (V, 3) float64 and faces (F, 3) int32.
+    """
+    if _prepare(points, float(near), fixed, inverse):
+        return faces
     # A face that is left out keeps its number and has no area.
-    kept = (inverse[triangles] > 0).all(axis=1)[:, None]
-    return projected, triangles, fixed, inverse, np.where(kept, triangles, np.int32(0))
+    kept = (inverse[faces] > 0).all(axis=1)[:, None]
+    return np.where(kept, faces, np.int32(0))
 
 
 @numba.njit(
     types.boolean(_POINTS, types.float64, types.int64[::1], types.float64[::1]),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+    **_KERNEL,
 )
 def _prepare(points, near, fixed, inverse):
     """Round the vertices, invert their depths (0 if unusable); say whether all are usable.
@@ -259,11 +269,9 @@ def _test(buffer, y, x, e0, e1, e2, z0, z1, z2, name):
         types.int64,
         types.int64,
     ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+    **_KERNEL,
 )
-def _draw(fixed, inverse, faces, cull, buffer, start, stop):
+def draw_faces(fixed, inverse, faces, cull, buffer, start, stop):
     """Draw every face into rows [start, stop) of the z-buffer, which is cleared first."""
     last_column, last_row = np.int64(buffer.shape[1] - 1), np.int64(stop - 1)
     buffer[start:stop] = np.uint64(0)
@@ -338,9 +346,7 @@ def _draw(fixed, inverse, faces, cull, buffer, start, stop):
         types.int64,
         types.int64,
     ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+    **_KERNEL,
 )
 def _resolve(points, faces, buffer, triangle, barycentric, start, stop):
     """Turn rows [start, stop) of the z-buffer into face numbers and barycentrics."""
@@ -385,9 +391,7 @@ def _resolve(points, faces, buffer, triangle, barycentric, start, stop):
         types.int64,
         types.int64,
     ),
-    nogil=True,
-    cache=True,
-    error_model="numpy",
+    **_KERNEL,
 )
 def _depths(buffer, depth, start, stop):
     """Turn rows [start, stop) of the z-buffer into depths."""

@@ -43,7 +43,7 @@ from facekit.render.differentiable.signatures import (
 )
 from facekit.render.differentiable.tensors import check_same_dtype, check_tensor, to_numpy
 from facekit.render.differentiable.topology import Topology
-from facekit.render.rasterise import _draw, _prepare
+from facekit.render.rasterise import draw_faces, prepare_faces
 from facekit.threads import run_ranges
 
 # A thread more pays for itself from about this many faces or vertices.
@@ -164,9 +164,7 @@ class _MeshPhotometric(torch.autograd.Function):
         fixed, inverse = np.empty((batch, count), np.int64), np.empty((batch, count))
         buffer = np.empty(weight.shape, np.uint64)
         drawn = [
-            topology.faces
-            if _prepare(points[b], _NEAR, fixed[b], inverse[b])
-            else _usable(topology.faces, inverse[b])
+            prepare_faces(points[b], topology.faces, _NEAR, fixed[b], inverse[b])
             for b in range(batch)
         ]
         bands = _bands(fixed, *weight.shape[1:])
@@ -181,7 +179,7 @@ class _MeshPhotometric(torch.autograd.Function):
                 first = bands.low[b] + max(start - skipped, 0)
                 end = bands.low[b] + min(stop, bands.rows[b + 1]) - skipped
                 if end > first:
-                    _draw(fixed[b], inverse[b], drawn[b], cull, buffer[b], first, end)
+                    draw_faces(fixed[b], inverse[b], drawn[b], cull, buffer[b], first, end)
 
         def shade(start: int, stop: int) -> None:
             for t in range(start, stop):
@@ -240,11 +238,6 @@ class _MeshPhotometric(torch.autograd.Function):
             torch.from_numpy(lamp.astype(places.dtype)),
             *[None] * 5,
         )
-
-
-def _usable(faces: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """The faces, those with an unusable corner without area."""
-    return np.where((inverse[faces] > 0).all(axis=1)[:, None], faces, np.int32(0))
 
 
 def _bands(fixed: np.ndarray, height: int, width: int) -> _Bands:
