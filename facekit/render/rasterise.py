@@ -33,6 +33,7 @@ _BLOCK = 1024
 
 _POINTS = types.Array(types.float64, 2, "C", readonly=True)
 _FACES = types.Array(types.int32, 2, "C", readonly=True)
+_BUFFER = types.Array(types.uint64, 2, "C", readonly=True)
 _KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
@@ -340,7 +341,7 @@ def draw_faces(fixed, inverse, faces, cull, buffer, start, stop):
     types.void(
         _POINTS,
         _FACES,
-        types.Array(types.uint64, 2, "C", readonly=True),
+        _BUFFER,
         types.int32[:, ::1],
         types.float32[:, :, ::1],
         types.int64,
@@ -385,12 +386,7 @@ def _resolve(points, faces, buffer, triangle, barycentric, start, stop):
 
 
 @numba.njit(
-    types.void(
-        types.Array(types.uint64, 2, "C", readonly=True),
-        types.float32[:, ::1],
-        types.int64,
-        types.int64,
-    ),
+    types.void(_BUFFER, types.float32[:, ::1], types.int64, types.int64),
     **_KERNEL,
 )
 def _depths(buffer, depth, start, stop):
