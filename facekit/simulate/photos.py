@@ -141,8 +141,8 @@ def truth_arrays(portrait: Portrait) -> dict[str, Any]:
     ``vertices`` (V, 3) and ``neutral`` (V, 3) are in the head frame, mm; ``depth_mm`` (H, W) is
     the depth of whatever is seen (0 behind it all); ``face_mask`` (H, W) is where the face itself
     is seen; ``visible`` (68,) says which landmarks are. ``light`` is the whole light's projection
-    onto nine harmonics, without shadows and highlights. ``albedo`` is empty where the skin was drawn
-    and is no model's.
+    onto nine harmonics, without shadows and highlights. ``albedo`` is empty where the skin was
+    drawn and is no model's.
     """
     subject = portrait.subject
     view = portrait.view
