@@ -7,6 +7,7 @@ import typer
 from facekit.cli import (
     basis,
     calibrate,
+    distill,
     doctor,
     eval,
     eval_albedo,
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(eval.app, name="eval")
     app.command("label")(label.label)
     app.command("train")(train.train)
+    app.command("distill")(distill.distill)
     app.command("relabel")(train.relabel)
     app.command("renders")(train.renders)
     app.add_typer(models.app, name="models")

@@ -16,7 +16,8 @@ from facekit.errors import UsageError
 
 def train(
     config: Annotated[
-        str, typer.Argument(help="Preset (landmarks, detector) or a .toml named after one.")
+        str,
+        typer.Argument(help="Preset (landmarks, detector, params) or a .toml named after one."),
     ],
     data: Annotated[
         list[Path],
@@ -34,24 +35,30 @@ def train(
         Path | None,
         typer.Option(help="Start from another run's checkpoint (.pth).", metavar="FILE"),
     ] = None,
+    model: Annotated[
+        str, typer.Option(help="params: the model of the labels: 'builtin' or a model file.")
+    ] = "builtin",
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
     as_json: opt.Json = False,
 ) -> int:
     """Train a network and export it: checkpoints, config.toml, metrics.jsonl, and the ONNX.
 
     landmarks and detector learn from folders of labelled portraits (and renders); a folder of
-    labels alone has better labels for the --data before it (facekit relabel).
+    labels alone has better labels for the --data before it (facekit relabel). params learns from
+    the labels of facekit label and of facekit simulate photos --format shards.
 
     Example: facekit train landmarks --data portraits -o runs/landmarks
     """
     from facekit.train.recipes import resolve
 
-    if init is not None and resume:
-        raise UsageError("train: --resume goes on with a run, --init starts one; give either")
+    check_start(init, resume=resume)
     recipe, settings = resolve(config, assignments or [], seed=seed)
     start = time.monotonic()
     with out.progress(f"train {config}") as progress:
-        result = recipe.run(data, output, settings, resume=resume, init=init, progress=progress)
+        options = {"resume": resume, "init": init, "progress": progress}
+        if recipe.of_model:
+            options["model"] = model
+        result = recipe.run(data, output, settings, **options)
     if as_json:
         out.json({"schema": "facekit.train/1", "run": str(output), **result})
     else:
@@ -59,6 +66,16 @@ def train(
     score = result["best"]["score"]
     out.info(f"validation score {score:.4g} in {time.monotonic() - start:.0f} s -> {output}")
     return 0
+
+
+def check_start(init: Path | None, *, resume: bool) -> None:
+    """Refuse a run that both goes on and starts from another.
+
+    Raises:
+        UsageError: both were asked for.
+    """
+    if init is not None and resume:
+        raise UsageError("--resume goes on with a run, --init starts one; give either")
 
 
 def relabel(

@@ -25,6 +25,9 @@ from facekit.learn.checkpoint import load_checkpoint, save_checkpoint
 from facekit.learn.ema import MovingAverage
 from facekit.learn.prefetch import prefetch
 
+# Called with steps done and in all.
+Progress = Callable[[int, int], None]
+
 
 class Task(Protocol):
     """What is learned: batches, their loss and a validation score."""
@@ -97,7 +100,7 @@ def train(
     info: RunInfo,
     *,
     resume: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train a model and return the best validation figures.
 

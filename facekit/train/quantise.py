@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,23 @@ _LEAST_STORED = 4096
 _CALIBRATION = 512
 # Ridge of ``refit`` over the mean variance of a feature, chosen on crops that were not fitted.
 _RIDGE = 0.1
+
+
+class SampledTask(Protocol):
+    """A task whose batches are crops; see ``learn.loop.Task``."""
+
+    config: Any
+
+    def batch(self, step: int) -> Any:
+        """Return a batch with ``images`` (N, 3, S, S) uint8."""
+
+
+def calibration_images(task: SampledTask, count: int) -> np.ndarray:
+    """Return (N, S, S, 3) uint8 images of the training persons that no step has seen."""
+    first = task.config.loop.steps
+    steps = -(-count // task.config.batch_size)
+    batches = [task.batch(first + k).images.numpy() for k in range(steps)]
+    return np.ascontiguousarray(np.concatenate(batches).transpose(0, 2, 3, 1))
 
 
 def quantise_onnx(

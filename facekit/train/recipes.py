@@ -7,28 +7,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from facekit.config import dump_toml, load_toml, override
 from facekit.errors import InputError, UsageError
 from facekit.io.atomic import make_folder, write_json, write_text
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
-from facekit.learn.loop import LoopConfig, RunInfo, train
+from facekit.learn.loop import LoopConfig, Progress, RunInfo, train
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
+from facekit.train.params import ParamsConfig
+from facekit.train.params_recipes import train_params
 from facekit.train.portraits import Portraits, join_portraits, load_portraits
-from facekit.train.quantise import quantise_onnx
-
-Progress = Callable[[int, int], None]
+from facekit.train.quantise import calibration_images, quantise_onnx
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A preset: its configuration and what runs it."""
+    """A preset: its configuration, what runs it, and whether its labels are of a face model."""
 
     config: Any
     run: Callable[..., dict[str, Any]]
+    of_model: bool = False
 
 
 def resolve(
@@ -97,14 +96,6 @@ def train_landmarks(
     return _finish(run, path, task, best, differences, count=4096, refit="hidden")
 
 
-def calibration_images(task: LandmarkTask | DetectorTask, count: int) -> np.ndarray:
-    """Return (N, S, S, 3) uint8 images of the training persons that no step has seen."""
-    first = task.config.loop.steps
-    steps = -(-count // task.config.batch_size)
-    batches = [task.batch(first + k).images.numpy() for k in range(steps)]
-    return np.ascontiguousarray(np.concatenate(batches).transpose(0, 2, 3, 1))
-
-
 def train_detector(
     data: Sequence[Path],
     run: Path,
@@ -134,6 +125,11 @@ RECIPES = {
     ),
     "detector": Recipe(
         DetectorConfig(loop=LoopConfig(steps=9_000, learning_rate=3e-3)), train_detector
+    ),
+    "params": Recipe(
+        ParamsConfig(loop=LoopConfig(steps=30_000, learning_rate=1.5e-3)),
+        train_params,
+        of_model=True,
     ),
 }
 

@@ -1,0 +1,200 @@
+"""``facekit train params`` and ``facekit distill``: labels to run folder to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekit.config import dump_toml
+from facekit.errors import InputError
+from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.learn.checkpoint import load_checkpoint
+from facekit.learn.grow import grow
+from facekit.learn.loop import Progress, RunInfo, train
+from facekit.morphable import load_model
+from facekit.morphable.layout import model_layout
+from facekit.morphable.model import MorphableModel
+from facekit.networks.params import ParameterNetwork
+from facekit.train.distil import DistilConfig, DistilTask
+from facekit.train.labels import LabelledShards
+from facekit.train.params import LabelledFace, LabelledFaces, ParamsConfig, ParamsTask
+from facekit.train.params_export import export_params, load_network
+from facekit.train.quantise import calibration_images, quantise_onnx
+
+_CALIBRATION = 2048
+
+
+class JoinedFaces:
+    """Several label folders as one, by number."""
+
+    def __init__(self, parts: Sequence[LabelledFaces]) -> None:
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self._parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def face(self, index: int) -> LabelledFace:
+        """Return face ``index`` of all."""
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[part].face(index - int(self._ends[part] - len(self._parts[part])))
+
+
+def load_labels(data: Sequence[Path], model: MorphableModel, split: str) -> JoinedFaces:
+    """Return the faces of a split of label folders.
+
+    Raises:
+        InputError: no labels folder, or one of another model.
+    """
+    parts = [LabelledShards(folder, split=split) for folder in data]
+    for part in parts:
+        if part.layout != model_layout(model) or part.model_sha256 != model.sha256:
+            raise InputError(
+                f"{part.folder}: its labels belong to another model than {model.name}; label the "
+                "photographs with this one"
+            )
+    return JoinedFaces(parts)
+
+
+def train_params(
+    data: Sequence[Path],
+    run: Path,
+    config: ParamsConfig,
+    *,
+    model: str = "builtin",
+    resume: bool = False,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a parameter network on labels; write ``RUN/params.onnx`` and ``params.int8.onnx``.
+
+    Args:
+        data: folders of ``facekit label`` or ``facekit simulate photos --format shards``.
+        run: run folder.
+        config: see ``ParamsConfig``.
+        model: what the labels' coefficients belong to: ``builtin`` or a file.
+        resume: go on from ``RUN/last.pth``.
+        init: checkpoint whose averaged weights this run starts from: of a parameter network, or
+            of a landmark network with the same layers (its features).
+        progress: called with steps done and in all.
+
+    Returns:
+        ``best`` validation figures, ``onnx`` and ``int8`` paths, and ``differences``.
+
+    Raises:
+        InputError, OutputExistsError, UsageError: nothing could be started.
+    """
+    morphable = load_model(model)
+    task = ParamsTask(
+        config,
+        morphable,
+        load_labels(data, morphable, "train"),
+        load_labels(data, morphable, "validation"),
+    )
+    return _run(task, morphable, run, resume=resume, init=init, progress=progress)
+
+
+def distil(
+    data: Sequence[Path],
+    run: Path,
+    config: DistilConfig,
+    teacher: Path,
+    *,
+    model: str = "builtin",
+    resume: bool = False,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a small network on labels and a large one's answers; files as ``train_params``.
+
+    Args:
+        data, run, config, model, resume, init, progress: as ``train_params``.
+        teacher: checkpoint of a parameter network of this model.
+
+    Returns:
+        As ``train_params``, and the ``teacher``'s figures on the same validation faces.
+
+    Raises:
+        InputError: the teacher belongs to another model.
+    """
+    morphable = load_model(model)
+    network, contents = load_network(teacher)
+    if contents["model_sha256"] != morphable.sha256:
+        raise InputError(f"{teacher}: was trained for another model than {morphable.name}")
+    train_faces = load_labels(data, morphable, "train")
+    validation = load_labels(data, morphable, "validation")
+    task = DistilTask(config, morphable, train_faces, validation, network)
+    result = _run(task, morphable, run, resume=resume, init=init, progress=progress)
+    large = ParamsConfig(
+        **{k: v for k, v in contents["config"].items() if k != "loop"}, loop=config.loop
+    )
+    figures = ParamsTask(large, morphable, train_faces, validation).evaluate(network)
+    result["teacher"] = figures
+    write_json(run / "result.json", result)
+    return result
+
+
+def _run(
+    task: ParamsTask,
+    model: MorphableModel,
+    run: Path,
+    *,
+    resume: bool,
+    init: Path | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    settings = make_folder(run) / "config.toml"
+    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
+    if not settings.exists():
+        write_text(settings, dump_toml(task.config))
+    network = task.build_model()
+    if init is not None:
+        start_from(network, init)
+    info = RunInfo(
+        "params",
+        asdict(task.config),
+        layout=task.layout.document(),
+        crop="five-v1",
+        model_sha256=model.sha256,
+    )
+    best = train(task, network, task.config.loop, run, info, resume=resume, progress=progress)
+    path = run / "params.onnx"
+    differences = export_params(run / "best.pth", path, task, model)
+    small = path.with_suffix(".int8.onnx")
+    task.crop_size = task.config.size
+    images = calibration_images(task, _CALIBRATION)
+    result = {
+        "best": best,
+        "onnx": str(path),
+        "differences": differences,
+        "int8": str(small),
+        "differences_int8": quantise_onnx(path, small, images, refit="hidden"),
+    }
+    write_json(run / "result.json", result)
+    return result
+
+
+def start_from(network: ParameterNetwork, init: Path) -> None:
+    """Give a network another run's averaged weights.
+
+    A landmark network gives its features: they know faces already.
+
+    Raises:
+        InputError: the layers do not fit.
+    """
+    contents = load_checkpoint(init)
+    weights = contents["ema"]["values"]
+    try:
+        if contents["kind"] == "landmarks":
+            features = {k: v for k, v in weights.items() if k.startswith("features.")}
+            grow(network, {**network.state_dict(), **features})
+        else:
+            grow(network, weights)
+    except InputError as error:
+        raise InputError(
+            f"{init}: its network does not fit this configuration's ({error})"
+        ) from error
