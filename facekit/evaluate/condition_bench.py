@@ -19,7 +19,7 @@ import numpy as np
 
 from facekit.detect import open_detector
 from facekit.errors import InputError, ItemError
-from facekit.evaluate.conditions import CONDITIONS, PLAIN, Shot, take_shot
+from facekit.evaluate.conditions import CONDITIONS, PLAIN, Shot, check_condition, take_shot
 from facekit.evaluate.gates import development_heads
 from facekit.evaluate.heads import SCHEMA, HeadSet, choose_heads, model_prediction, read_heads
 from facekit.evaluate.now import score_scan
@@ -143,6 +143,9 @@ def evaluate_conditions(
         UsageError: an unknown condition.
         MissingDependencyError: the model or the detector is missing.
     """
+    used = list(dict.fromkeys((PLAIN, *conditions)))
+    for condition in used:
+        check_condition(condition)
     heads = read_heads(heads_file)
     model = load_model(options.model)
     detector = open_detector(options.landmarks, allow_download=options.allow_download)
@@ -155,7 +158,6 @@ def evaluate_conditions(
         if development
         else choose_heads(options.count, len(heads), options.seed)
     )
-    used = list(dict.fromkeys((PLAIN, *conditions)))
     items = []
     for number, head in enumerate(chosen):
         truth = know_head(heads, head, model)

@@ -86,8 +86,7 @@ def take_shot(
     Raises:
         UsageError: no such condition.
     """
-    if condition not in CONDITIONS:
-        raise UsageError(f"condition: expected one of {', '.join(CONDITIONS)}, got {condition!r}")
+    check_condition(condition)
     rng = np.random.default_rng([seed, head, 51, CONDITIONS.index(condition)])
     yaw = PROFILE_DEG if condition == "profile" else float(rng.choice(_YAWS_DEG))
     yaw = yaw if yaw_deg is None else yaw_deg
@@ -117,6 +116,12 @@ def take_shot(
     if condition == "small":
         return reduced(shot, SMALL_PX)
     return _wrongly_cropped(shot, rng) if condition == "cropped" else shot
+
+
+def check_condition(name: str) -> None:
+    """Raise UsageError for a name that is none of ``CONDITIONS``."""
+    if name not in CONDITIONS:
+        raise UsageError(f"condition: expected one of {', '.join(CONDITIONS)}, got {name!r}")
 
 
 def reduced(shot: Shot, side: float) -> Shot:

@@ -46,7 +46,7 @@ class QualityWeights(NamedTuple):
     offset: float
 
 
-WEIGHTS = QualityWeights(doubt=2.63, error=0.32, loss=1.11, offset=6.81)
+WEIGHTS = QualityWeights(doubt=2.53, error=0.43, loss=1.05, offset=6.98)
 
 
 def quality_features(face: DetectedFace, landmark_error: float, weights: np.ndarray) -> np.ndarray:
