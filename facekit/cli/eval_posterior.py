@@ -64,6 +64,8 @@ def posterior(
 
     Example: facekit eval posterior --heads heads.npz --photometric -o report
     """
+    import numpy as np
+
     from facekit.evaluate.posterior import evaluate_posterior, shares_within
     from facekit.evaluate.reports import write_report
     from facekit.evaluate.truth import TruthOptions, parse_angles
@@ -89,16 +91,16 @@ def posterior(
     if output is not None:
         write_report(output, document)
         known = load_model(model)
-        curves = {
-            name: shares_within([i for i in result.items if i.method == name], Discrepancy(), known)
-            for name in dict.fromkeys(item.method for item in result.items)
-        }
+        curves = {"as stated": np.linspace(0, 1, 401)}
+        for name in dict.fromkeys(item.method for item in result.items):
+            mine = [item for item in result.items if item.method == name]
+            curves[name] = shares_within(mine, Discrepancy(), known)
         draw_curves(
             output / "calibration.png",
             curves,
             limit=1.0,
-            xlabel="share of errors that should be smaller; a straight line is right",
-            title="share of errors that are",
+            xlabel="share of the errors that should be smaller",
+            title="share that is, by the shipped deviations",
         )
     if as_json:
         out.json(document)
