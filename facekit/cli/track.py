@@ -33,7 +33,7 @@ def track(
         int,
         typer.Option(
             help="Gauss-Newton steps to landmarks in every frame; -1: none with a parameter "
-            "network, 2 without.",
+            "network, 1 without.",
             min=-1,
             max=20,
         ),

@@ -45,7 +45,7 @@ class TrackOptions:
     Attributes:
         network: ``auto``, ``none`` or an ONNX file of a parameter network.
         refine: Gauss-Newton steps a frame to landmarks; -1 takes 0 with a parameter network and
-            2 without.
+            1 without.
         every: frames between searches for new people.
         faces: at most so many people at a time, the largest first; 0 for all.
         fov_deg: angle of view of the longer side; 0 takes a typical one.
@@ -130,7 +130,7 @@ class Tracker:
             self.intrinsics[[0, 1], [0, 1]] = o.focal_px
         # One thread each: they are small, and the other cores decode.
         network = reader or open_reader(_source(o.network), model, threads=1)
-        steps = o.refine if o.refine >= 0 else (0 if network is not None else 2)
+        steps = o.refine if o.refine >= 0 else (0 if network is not None else 1)
         if network is None:
             steps = max(steps, 1)
         if steps and points is None:
