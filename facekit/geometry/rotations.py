@@ -77,7 +77,8 @@ def matrix_to_rotvec(rotation: np.ndarray) -> np.ndarray:
     # R + 1 = 2 a a^T at a half turn.
     outer = (rotation + np.eye(3)) / 2
     axis = outer[:, int(np.argmax(np.diag(outer)))]
-    return angle * axis / np.linalg.norm(axis)
+    sign = -1.0 if doubled @ axis < 0 else 1.0
+    return sign * angle * axis / np.linalg.norm(axis)
 
 
 def skew(vector: np.ndarray) -> np.ndarray:

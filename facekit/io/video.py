@@ -21,6 +21,8 @@ from facekit.threads import num_threads
 # Images of a folder, and cameras that do not say, are taken to come at this rate.
 DEFAULT_RATE = Fraction(30)
 _MP4_CLOCK = 90_000
+# Frames that end so many seconds before the file says are missing, not just rounded away.
+_MISSING_SECONDS = 0.5
 
 
 class VideoInfo(NamedTuple):
@@ -102,6 +104,7 @@ class VideoFile:
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = num_threads()
             first: Fraction | None = None
+            elapsed = Fraction(0)
             number = 0
             for decoded in self._decode(container, stream):
                 if decoded.pts is None:
@@ -112,9 +115,18 @@ class VideoFile:
                 elapsed = self._exact(moment - first, Fraction(stream.time_base))
                 turns = round(decoded.rotation / 90)
                 yield DecodedFrame(number, elapsed, decoded, turns)
+                if decoded.is_corrupt:
+                    self.problems.append(f"the frame at {float(elapsed):.2f} s is damaged")
                 number += 1
+            told = _duration(container, stream)
         if not number:
             raise ItemError(f"{self.path}: not one frame can be decoded")
+        missing = 0.0 if told is None else told - float(elapsed) - 1 / float(self.info.rate)
+        if missing > _MISSING_SECONDS:
+            self.problems.append(
+                f"the file says {told:.2f} s, but its frames end at {float(elapsed):.2f} s: it is "
+                "damaged or was cut short"
+            )
 
     def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
         import av
@@ -317,6 +329,15 @@ def _open(path: Path) -> tuple[Any, Any]:
         container.close()
         raise InputError(f"{path}: expected a video, the file has no pictures")
     return container, container.streams.video[0]
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    """Seconds of pictures that the file says it has, or None."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    if container.duration is not None and len(container.streams) == 1:
+        return container.duration / 1e6
+    return None
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
