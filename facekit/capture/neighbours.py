@@ -66,9 +66,13 @@ def find_scene(views: Sequence[View]) -> Scene:
 
 
 def depth_range(camera: Camera, scene: Scene) -> tuple[float, float]:
-    """Return the least and largest depth z of the scene's ball in a camera, mm."""
+    """Return the least and largest depth z of the scene's ball in a camera, mm.
+
+    The least is at least a fiftieth of the largest; both are negative for a ball behind it.
+    """
     z = float(project(camera, scene.centre)[2])
-    return max(z - scene.radius, 0.05 * z), z + scene.radius
+    far = z + scene.radius
+    return max(z - scene.radius, 0.02 * far), far
 
 
 def choose_neighbours(cameras: Sequence[Camera], scene: Scene, *, count: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ was: sparse (cameras), face (head frame), one depth map a view, fusion, surface.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,13 @@ from facekit.capture.colour import vertex_colours
 from facekit.capture.depth import DepthOptions, estimate_depth
 from facekit.capture.face_region import find_face
 from facekit.capture.fusion import FusionOptions, PointCloud, fuse
-from facekit.capture.neighbours import choose_neighbours, depth_range, find_scene, scene_of_points
+from facekit.capture.neighbours import (
+    Scene,
+    choose_neighbours,
+    depth_range,
+    find_scene,
+    scene_of_points,
+)
 from facekit.capture.photographs import Photograph, Subject, read_subject, write_working_copies
 from facekit.capture.poisson import poisson_surface, require_open3d
 from facekit.capture.scan_files import write_results
@@ -33,7 +40,7 @@ from facekit.capture.store import (
 )
 from facekit.capture.surface import distance_surface, largest_parts
 from facekit.capture.views import View, make_view
-from facekit.errors import FacekitError, ItemError, UsageError
+from facekit.errors import FacekitError, InputError, ItemError, UsageError
 from facekit.io.atomic import write_json
 from facekit.io.npz import read_npz
 from facekit.io.rig import read_cameras_json, read_rig
@@ -43,6 +50,8 @@ from facekit.types import Mesh
 Progress = Callable[[int, int], None]
 # Views that are asked whether they agree, a little more than are matched.
 _CHECKED = 10
+# This many points of the sparse stage say where the subject is.
+_TELLING_POINTS = 50
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,8 @@ class _Scan:
             report, files = write_results(
                 self.run.folder, self.photographs, self.sparse, self.face, cloud, mesh
             )
+            report = {**report, "seconds": self._seconds()}
+            write_json(self.run.folder / "report.json", report)
         finally:
             write_json(self.run.folder / "failures.json", self.failures)
         record = {"sha256": self.digest, "outputs": files, "input": "results"}
@@ -187,7 +198,8 @@ class _Scan:
     def _stage(self, key: str, outputs: list[str], make: Callable[[], dict[str, Any]]) -> dict:
         """Do a stage unless it is there; return what it noted."""
         if not self.run.is_done(key, self.digest):
-            facts = make()
+            start = time.monotonic()
+            facts = {**make(), "seconds": round(time.monotonic() - start, 2)}
             record = {"sha256": self.digest, "outputs": outputs, "input": key, "facts": facts}
             self.run.record(key, record)
         self._step()
@@ -215,10 +227,19 @@ class _Scan:
         ]
         points = read_npz(self.work / "points.npz", what="points")["points"]
         self.views = [_view(p) for p in self.photographs]
-        if self.sparse["scale"] == "metric":
-            self.scene = find_scene(self.views)
-        else:
-            self.scene = scene_of_points(points)
+        self.scene = self._find_scene(points)
+
+    def _find_scene(self, points: np.ndarray) -> Scene:
+        """Return what the views show: a stage's cameras point at it, others' points tell."""
+        if self.sparse["scale"] != "metric":
+            return scene_of_points(points)
+        try:
+            return find_scene(self.views)
+        except InputError:
+            # Cameras side by side: their axes do not meet.
+            if len(points) < _TELLING_POINTS:
+                raise
+            return scene_of_points(points)
 
     def _face(self) -> None:
         def make() -> dict[str, Any]:
@@ -240,6 +261,8 @@ class _Scan:
                 if not others:
                     return {"error": "no other view shows it from 3 to 50 degrees aside"}
                 near, far = depth_range(view.camera, self.scene)
+                if far <= 0:
+                    return {"error": "looks away from what the other views show"}
                 depth = estimate_depth(
                     view, [self.views[j] for j in others], near, far, DepthOptions()
                 )
@@ -286,6 +309,16 @@ class _Scan:
 
         self._stage("surface", ["work/surface.npz"], make)
         return read_surface(path)
+
+    def _seconds(self) -> dict[str, float]:
+        """Return how long the stages took when they were made."""
+        total: dict[str, float] = {}
+        for key, record in self.run.records.items():
+            stage = key.split("/")[0]
+            seconds = record.get("facts", {}).get("seconds", 0.0)
+            if seconds:
+                total[stage] = round(total.get(stage, 0.0) + seconds, 2)
+        return total
 
     def _unit(self) -> float:
         """Return how many units of the result one of the working frame is."""

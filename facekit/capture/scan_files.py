@@ -42,7 +42,7 @@ def write_results(
         cloud, mesh: in the working frame.
 
     Returns:
-        ``(report, files)``.
+        ``(report, files)``; the caller writes the report, ``report.json``.
     """
     move = head_transform(face)
     frame = HEAD if face["found"] else WORLD
@@ -77,12 +77,11 @@ def write_results(
         "unit": unit,
         "frame": frame,
         "face": {key: face[key] for key in ("found", "note", "mean_head_rms_mm") if key in face},
-        "sparse": {key: value for key, value in sparse_facts.items() if key != "failures"},
+        "sparse": {k: v for k, v in sparse_facts.items() if k not in ("failures", "seconds")},
         "dense_points": len(cloud.points),
         "vertices": len(placed.vertices),
         "faces": len(placed.faces),
     }
-    write_json(folder / "report.json", report)
     return report, [*files, "report.json"]
 
 
