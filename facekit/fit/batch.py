@@ -28,7 +28,7 @@ from facekit.io.images import Photo, read_photo
 from facekit.morphable import load_model
 from facekit.morphable.model import MorphableModel
 from facekit.runs import RunFolder, file_sha256
-from facekit.types import Camera
+from facekit.types import Camera, DetectedFace
 
 # Larger photographs are worked on at this longest side; results are in the file's own pixels.
 WORKING_SIDE = 2048
@@ -114,6 +114,22 @@ class PhotoFitter:
         """Return what to add to an image's hash for its mask's file; empty without one."""
         return "" if self.masks is None else self.masks.file_sha256(item)
 
+    def look(self, item: InputImage) -> tuple[Photo, list[DetectedFace]]:
+        """Read a photograph and find its faces, largest first; both put right where mirrored.
+
+        Raises:
+            ItemError: the file is no readable image, or shows no face.
+        """
+        photo = read_photo(item.path, max_side=None if self.options.min_face else WORKING_SIDE)
+        faces = self.detector.detect(photo.image, path=item.path)
+        if not faces:
+            raise ItemError("no face was found")
+        if self.options.mirrored:
+            width = photo.image.shape[1]
+            faces = [mirrored_face(face, width) for face in faces]
+            photo = photo._replace(image=np.ascontiguousarray(photo.image[:, ::-1]))
+        return photo, faces
+
     def run(self, item: InputImage, folder: Path) -> dict[str, Any]:
         """Fit one photograph into ``folder`` and return its manifest record.
 
@@ -122,20 +138,13 @@ class PhotoFitter:
         Raises:
             ItemError: the file is no readable image, or no face has a result.
         """
-        photo = read_photo(item.path, max_side=None if self.options.min_face else WORKING_SIDE)
-        faces = self.detector.detect(photo.image, path=item.path)
-        if not faces:
-            raise ItemError("no face was found")
+        photo, faces = self.look(item)
         if self.options.largest:
             faces = faces[:1]
-        if self.options.mirrored:
-            width = photo.image.shape[1]
-            faces = [mirrored_face(face, width) for face in faces]
-            photo = photo._replace(image=np.ascontiguousarray(photo.image[:, ::-1]))
         rows: list[dict[str, Any]] = []
         errors: list[str] = []
         outputs: list[str] = []
-        setting = self._setting(photo)
+        setting = self.setting(photo)
         masks = (
             None
             if self.masks is None
@@ -150,7 +159,7 @@ class PhotoFitter:
             except ItemError as error:
                 errors.append(f"face {index + 1}: {error}")
                 continue
-            self._write(folder / key, photo, result, item)
+            self.write(folder / key, photo, result, item)
             outputs += [f"{key}/{name}" for name in self.files]
             facts = self.fitter.facts(result)
             rows.append({"folder": key, "face": index + 1, **facts, "focal_note": note})
@@ -161,7 +170,8 @@ class PhotoFitter:
             record["error"] = "; ".join(errors)
         return record
 
-    def _setting(self, photo: Photo) -> Setting:
+    def setting(self, photo: Photo) -> Setting:
+        """Return what is known of a photograph's camera."""
         given = self.options.given_focal(photo.width, photo.height)
         return Setting(
             focal_px=given * photo.scale if given else None,
@@ -169,7 +179,8 @@ class PhotoFitter:
             distance_mm=self.options.distance_mm or None,
         )
 
-    def _write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
+    def write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
+        """Write a face's folder."""
         full = Camera(
             scale_intrinsics(result.camera.intrinsics, 1 / photo.scale),
             result.camera.rotation,
@@ -272,7 +283,7 @@ def fit_photos(
             if progress is not None:
                 progress(done, len(items))
     finally:
-        result = _summarise(run, output, made, fitter.files)
+        result = summarise(run, output, made, fitter.files)
         run.close()
     return result
 
@@ -324,7 +335,15 @@ def _work(item: InputImage, output: Path) -> dict[str, Any]:
     return _attempt(_worker, item, output)
 
 
-def _summarise(run: RunFolder, output: Path, made: int, files: Sequence[str]) -> BatchResult:
+def summarise(run: RunFolder, output: Path, made: int, files: Sequence[str]) -> BatchResult:
+    """Write a run's summary, failures and page.
+
+    Args:
+        run: the finished run.
+        output: its folder.
+        made: faces made now.
+        files: of a face's folder.
+    """
     faces: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
     for key in sorted(run.records):

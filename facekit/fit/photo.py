@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -200,7 +201,7 @@ class FaceFitter:
             found = self.adam.fit(image, face, intrinsics, mask=mask)
             fit, albedo = found.fit, found.albedo
         else:
-            prior = self._belief(image, face)
+            prior = self.belief(image, face)
             fit = fit_landmarks(
                 self.basis,
                 self.model,
@@ -215,7 +216,32 @@ class FaceFitter:
                 pixels = self.pixels.fit(image, face, fit, intrinsics, prior=prior, mask=mask).fit
                 fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
             fit, cues = self._measured(fit, face, known, intrinsics)
-        intrinsics[[0, 1], [0, 1]] = fit.focal
+        return self.complete(image, face, fit, focal, cues=cues, albedo=albedo)
+
+    def complete(
+        self,
+        image: np.ndarray,
+        face: DetectedFace,
+        fit: LandmarkFit,
+        focal: FocalPrior,
+        *,
+        cues: Sequence[ScaleCue] = (),
+        albedo: np.ndarray | None = None,
+    ) -> FaceFit:
+        """Return everything a result says of a fit: surfaces, light, uncertainty, quality.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            face: the detection.
+            fit: to its landmarks, and pixels where they were looked at.
+            focal: what was known of the focal length.
+            cues: measured lengths that counted.
+            albedo: (A,) coefficients, where they were fitted.
+        """
+        height, width = image.shape[:2]
+        intrinsics = np.array(
+            [[fit.focal, 0, (width - 1) / 2], [0, fit.focal, (height - 1) / 2], [0, 0, 1.0]]
+        )
         camera = Camera(intrinsics, fit.rotation, fit.translation, width, height)
         vertices = self.model.shape(fit.identity, fit.expression)
         error = self._landmark_error(fit)
@@ -228,7 +254,7 @@ class FaceFitter:
             self.model.shape(fit.identity),
             light,
             self.surface.neutral_std(fit),
-            scale_source(focal, cues),
+            scale_source(focal, list(cues)),
             size_std(fit, self.basis),
             focal,
             face_distance(fit, self.basis, focal),
@@ -237,7 +263,7 @@ class FaceFitter:
             albedo,
         )
 
-    def _belief(self, image: np.ndarray, face: DetectedFace) -> FacePrior | None:
+    def belief(self, image: np.ndarray, face: DetectedFace) -> FacePrior | None:
         """What the network sees; None where it sees no face, and the model's own prior holds."""
         if self.network is None or face.ibug68 is None:
             return None
