@@ -103,6 +103,11 @@ class FaceFit(NamedTuple):
     albedo: np.ndarray | None = None
 
 
+def centred_intrinsics(focal_px: float, width: int, height: int) -> np.ndarray:
+    """Return a pinhole camera (3, 3) whose principal point is the picture's middle."""
+    return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1.0]])
+
+
 @dataclass
 class FaceFitter:
     """Fits one morphable model to faces; holds what is computed once.
@@ -177,23 +182,9 @@ class FaceFitter:
         """
         if face.ibug68 is None:
             raise ItemError("the face has a box but no 68 landmarks; use another --landmarks")
-        height, width = image.shape[:2]
         known = setting or Setting()
-        focal = focal_prior(
-            face.ibug68,
-            width,
-            height,
-            given_px=known.focal_px or self.focal_px,
-            exif_px=known.exif_px,
-            distance_mm=known.distance_mm,
-        )
-        intrinsics = np.array(
-            [
-                [focal.focal_px, 0, (width - 1) / 2],
-                [0, focal.focal_px, (height - 1) / 2],
-                [0, 0, 1.0],
-            ]
-        )
+        focal = self.focal(image, face, known)
+        intrinsics = centred_intrinsics(focal.focal_px, image.shape[1], image.shape[0])
         albedo: np.ndarray | None = None
         cues: list[ScaleCue] = []
         if self.first_order:
@@ -218,6 +209,24 @@ class FaceFitter:
             fit, cues = self._measured(fit, face, known, intrinsics)
         return self.complete(image, face, fit, focal, cues=cues, albedo=albedo)
 
+    def focal(self, image: np.ndarray, face: DetectedFace, setting: Setting) -> FocalPrior:
+        """Return what is known of a photograph's focal length, a face in it seen.
+
+        Raises:
+            ItemError: the detection has no 68 landmarks.
+            InputError: a focal length or distance that is not positive.
+        """
+        if face.ibug68 is None:
+            raise ItemError("the face has a box but no 68 landmarks; use another --landmarks")
+        return focal_prior(
+            face.ibug68,
+            image.shape[1],
+            image.shape[0],
+            given_px=setting.focal_px or self.focal_px,
+            exif_px=setting.exif_px,
+            distance_mm=setting.distance_mm,
+        )
+
     def complete(
         self,
         image: np.ndarray,
@@ -239,9 +248,7 @@ class FaceFitter:
             albedo: (A,) coefficients, where they were fitted.
         """
         height, width = image.shape[:2]
-        intrinsics = np.array(
-            [[fit.focal, 0, (width - 1) / 2], [0, fit.focal, (height - 1) / 2], [0, 0, 1.0]]
-        )
+        intrinsics = centred_intrinsics(fit.focal, width, height)
         camera = Camera(intrinsics, fit.rotation, fit.translation, width, height)
         vertices = self.model.shape(fit.identity, fit.expression)
         error = self._landmark_error(fit)
