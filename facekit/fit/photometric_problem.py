@@ -286,6 +286,9 @@ class PhotometricProblem:
         Args:
             before: (N,) weights of the last round.
 
+        Raises:
+            ItemError: every point was left out.
+
         Source of the conditional error: S. Sundararajan, S. Keerthi, Predictive approaches for
         choosing hyperparameters in Gaussian processes, 2001, eq. 10.
         """
@@ -296,6 +299,8 @@ class PhotometricProblem:
         covariance[diagonal, diagonal] += self.surface.own_variance[index]
         variance = np.diag(covariance).copy()
         earlier = np.ones(len(index)) if before is None else before[index]
+        if not (earlier > LEFT_OUT).any():
+            raise ItemError("photometric fit: nothing that looks like skin is left of the face")
         off = residual - np.median(residual[earlier > LEFT_OUT])
         squared = off**2 / variance
         weights = np.minimum((dof + 1) / (dof + squared), 1.0)

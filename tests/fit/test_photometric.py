@@ -305,6 +305,13 @@ def test_what_is_no_skin_is_left_out_with_its_neighbours_for_good():
     assert (again[gone] <= 1e-3).all()
 
 
+def test_a_face_of_which_nothing_is_skin_is_refused():
+    problem, level, at = problem_at(np.zeros(COEFFICIENTS))
+    nothing = np.full(len(problem.patch.samples), 1e-3)
+    with pytest.raises(ItemError, match="skin"):
+        problem.robust_weights(at, level, problem.see(at, level).chosen, nothing)
+
+
 def test_samples_that_are_not_seen_keep_their_weight():
     problem, level, at = problem_at(np.zeros(COEFFICIENTS), outlier=3.0)
     index = problem.see(at, level).chosen
