@@ -16,6 +16,8 @@ from facekit.geometry.board import Board
 LEAST_CORNERS = 6
 # Corners this far from the homography through all are mistaken; lens distortion stays below it.
 _STRAY = 0.02
+# Share of a checkerboard's squares that must have their colours.
+_SQUARES = 0.97
 # What the model of two straight blurred edges leaves out, pixels.
 _FLOOR_PX = 0.005
 
@@ -97,9 +99,30 @@ class BoardFinder:
         across, down = points[0, -1] - points[0, 0], points[-1, 0] - points[0, 0]
         if across[0] * down[1] - across[1] * down[0] < 0:
             points = points[:, ::-1]
-        if _first_is_white(grey, points):
-            points = points[::-1, ::-1]
-        return np.arange(shape[0] * shape[1]), points.reshape(-1, 2)
+        for ordered in (points, points[::-1, ::-1]):
+            if self._squares_match(grey, ordered):
+                return np.arange(shape[0] * shape[1]), ordered.reshape(-1, 2)
+        # A detector that cannot see the whole board may find a grid that is shifted by a row.
+        return np.zeros(0, int), np.zeros((0, 2))
+
+    def _squares_match(self, grey: np.ndarray, points: np.ndarray) -> bool:
+        """Say whether all squares have their colours, the outermost too, by the corners given."""
+        board = self.board
+        homography, _ = cv2.findHomography(board.points, points.reshape(-1, 2))
+        if homography is None:
+            return False
+        x, y = np.meshgrid(np.arange(board.columns), np.arange(board.rows))
+        centres = board.square_mm * (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5)
+        seen = cv2.perspectiveTransform(centres[None], homography)[0]
+        height, width = grey.shape
+        column, row = np.rint(seen).astype(int).T
+        inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        black = ((x + y) % 2 == 0).ravel()[inside]
+        levels = grey[row[inside], column[inside]].astype(float)
+        if not 0 < black.sum() < len(black):
+            return False
+        middle = (np.median(levels[black]) + np.median(levels[~black])) / 2
+        return bool(np.mean((levels < middle) == black) > _SQUARES)
 
     def _measure(
         self, grey: np.ndarray, ids: np.ndarray, pixels: np.ndarray, size: tuple[int, int]
@@ -189,17 +212,3 @@ def _axes(homography: np.ndarray, where: np.ndarray) -> np.ndarray:
     scale = full[:, 2]
     place = full[:, :2] / scale[:, None]
     return (homography[:2, :2] - place[:, :, None] * homography[2, :2]) / scale[:, None, None]
-
-
-def _first_is_white(grey: np.ndarray, points: np.ndarray) -> bool:
-    """Say whether the square before the first inner corner is white, by the squares around."""
-    height, width = grey.shape
-    even: list[int] = []
-    odd: list[int] = []
-    for row in range(points.shape[0] - 1):
-        for column in range(points.shape[1] - 1):
-            x, y = points[row : row + 2, column : column + 2].reshape(4, 2).mean(0)
-            i, j = round(float(np.clip(y, 0, height - 1))), round(float(np.clip(x, 0, width - 1)))
-            (even if (row + column) % 2 == 0 else odd).append(int(grey[i, j]))
-    # The square between the first four corners has the first square's colour.
-    return bool(np.median(even) > np.median(odd)) if odd else False

@@ -60,3 +60,22 @@ def test_mirrored_and_empty_pictures_are_told_apart():
     blank = finder.find(np.full((400, 400), 90, np.uint8))
     assert not blank.mirrored
     assert not blank.found
+
+
+def test_a_checkerboard_that_is_shifted_by_a_row_is_refused():
+    board = KINDS["checker"]
+    camera = list(small_rig(size=400).cameras.values())[4]
+    pose = next(p for p in small_poses(8, board=board).values() if sees_board(camera, board, p))
+    image = BoardRenderer(camera, board).render(pose, SENSOR, (1, 2))
+    finder = BoardFinder(board)
+    shape = (board.rows - 1, board.columns - 1, 2)
+
+    def corners(offset):
+        flat = board.points + [0, offset]
+        return project(camera, flat @ pose.rotation[:, :2].T + pose.translation)[:, :2].reshape(
+            shape
+        )
+
+    assert finder._squares_match(image, corners(0.0))
+    for wrong in (corners(0.0)[::-1, ::-1], corners(34.0), corners(-34.0)):
+        assert not finder._squares_match(image, wrong)
