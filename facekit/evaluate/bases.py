@@ -17,6 +17,7 @@ from facekit.evaluate.now import score_scan
 from facekit.evaluate.projection import project_shape
 from facekit.geometry.alignment import align_similarity
 from facekit.geometry.closest_point import build_tree, closest_points
+from facekit.geometry.rotations import rotvec_to_matrix
 from facekit.morphable.model import MorphableModel
 
 _ROUNDS = 6
@@ -46,8 +47,8 @@ def registered_errors(
 ) -> list[HeadError]:
     """Return how close all modes come to the registered neutral heads of a folder.
 
-    On the outer face, by least squares over coefficients without a prior and a rigid motion, in
-    turns. The head ``source_mean`` of sampled folders is left out.
+    On the outer face, by least squares over coefficients without a prior and a rigid motion. The
+    head ``source_mean`` of sampled folders is left out.
 
     Args:
         model: of the heads' topology.
@@ -60,21 +61,14 @@ def registered_errors(
     template = template_of_model(model)
     heads = read_heads(folder, template)
     rows = np.flatnonzero(alignment_weights(template) > 0)
-    basis, _ = np.linalg.qr(
-        model.identity_modes[:, rows].reshape(model.num_identity, -1).T.astype(np.float64)
-    )
+    modes = model.identity_modes[:, rows].reshape(model.num_identity, -1).astype(np.float64)
     mean = model.mean[rows].astype(np.float64)
     local = _local_faces(model.faces, rows, model.num_vertices)
     found = []
     for i, (name, shape) in enumerate(zip(heads.subjects, heads.shapes, strict=True)):
         if name != "source_mean":
             truth = shape[rows].astype(np.float64)
-            current = mean
-            for _ in range(_ROUNDS):
-                move = align_similarity(truth, current, with_scale=False)
-                gap = (move.apply(truth) - mean).ravel()
-                current = mean + (basis @ (basis.T @ gap)).reshape(-1, 3)
-            moved = align_similarity(truth, current, with_scale=False).apply(truth)
+            moved, current = _project(truth, mean, modes)
             near = closest_points(build_tree(current, local), moved)
             found.append(
                 HeadError(
@@ -159,6 +153,28 @@ def compare_bases(
             "items": [item._asdict() for item in items],
         }
     return document
+
+
+def _project(
+    truth: np.ndarray, mean: np.ndarray, modes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, 3) each: the truth moved rigidly, and the model's shape closest to it.
+
+    Gauss-Newton over coefficients and motion together; in turns they would creep where modes turn
+    or shift the face.
+    """
+    moved = align_similarity(truth, mean, with_scale=False).apply(truth)
+    current = mean
+    for _ in range(_ROUNDS):
+        turns = np.cross(np.eye(3)[:, None], moved[None]).reshape(3, -1)
+        shifts = np.tile(np.eye(3)[:, None], (1, len(moved), 1)).reshape(3, -1)
+        rows = np.concatenate([modes, -turns, -shifts])
+        system = rows @ rows.T
+        system[np.diag_indices_from(system)] += 1e-9 * np.trace(system) / len(system)
+        found = np.linalg.solve(system, rows @ (moved - mean).ravel())
+        current = mean + (found[:-6] @ modes).reshape(-1, 3)
+        moved = moved @ rotvec_to_matrix(found[-6:-3]).T + found[-3:]
+    return moved, current
 
 
 def _mean(values: list[float]) -> float | None:
