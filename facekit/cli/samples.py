@@ -16,6 +16,7 @@ class What(StrEnum):
     """Kinds of samples."""
 
     PHOTOS = "photos"
+    VIDEO = "video"
 
 
 def samples(
@@ -24,18 +25,19 @@ def samples(
     seed: opt.Seed = 0,
     overwrite: opt.Overwrite = False,
 ) -> int:
-    """Write sample face photographs: a public-domain portrait and renders with known truth.
+    """Write samples: photographs of a public-domain portrait and renders, or a rendered clip.
 
     The astronaut is scikit-image's (NASA, public domain). The renders' truth lies in
-    DIR/truth in the format of params.npz.
+    DIR/truth: of photographs in the format of params.npz, of the clip frame by frame.
 
     Example: facekit samples photos
     """
-    from facekit.simulate.samples import write_sample_photos
+    from facekit.simulate.samples import write_sample_photos, write_sample_video
 
-    writers = {What.PHOTOS: write_sample_photos}
+    writers = {What.PHOTOS: write_sample_photos, What.VIDEO: write_sample_video}
     paths = writers[what](folder, seed=seed, overwrite=overwrite)
     for path in paths:
         out.data(path)
-    out.info(f"{len(paths)} photographs -> {folder}")
+    noun = "photographs" if what is What.PHOTOS else "clip"
+    out.info(f"{len(paths)} {noun} -> {folder}")
     return 0

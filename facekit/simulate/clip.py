@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class ClipOptions:
         noise: deviation of the sensor's noise, grey levels of 255.
         seed: of the person and the noise.
         supersample: samples per pixel and side.
+        expressive: the face blinks, smiles and opens its mouth; otherwise it is stiff.
     """
 
     frames: int = 60
@@ -49,6 +51,7 @@ class ClipOptions:
     noise: float = 2.0
     seed: int = 0
     supersample: int = 1
+    expressive: bool = False
 
     def __post_init__(self) -> None:
         if self.frames < 1 or min(self.width, self.height) < 16:
@@ -67,29 +70,63 @@ class ClipOptions:
         return View(float(yaw), float(pitch), 0.0, self.distance_mm, focal, self.width, self.height)
 
 
-def clip_person(model: MorphableModel, seed: int) -> tuple[Subject, Look]:
-    """Return a person of a model, as a clean camera sees them."""
+class ClipFrame(NamedTuple):
+    """A portrait and its model's expression weights (E,)."""
+
+    portrait: Portrait
+    expression: np.ndarray
+
+
+def clip_person(
+    model: MorphableModel, seed: int, expression: np.ndarray | None = None
+) -> tuple[Subject, Look]:
+    """Return a person of a model, as a clean camera sees them.
+
+    Args:
+        model: any with what ``simulate`` needs.
+        seed: of the person.
+        expression: (E,) weights; None draws weak ones.
+    """
     rng = np.random.default_rng([seed, 11])
-    identity, expression = random_coefficients(model, rng, expression_strength=0.3)
+    identity, drawn = random_coefficients(model, rng, expression_strength=0.3)
+    expression = drawn if expression is None else expression
     look = random_look(rng, size=512, glasses=0.0, occluders=0.0, clean=1.0)
     sensor = replace(look.sensor, exposure=1.0, noise=0.0, blur_px=0.3, saturation=1.0, jpeg=0)
     subject = subject_from_model(model, identity=identity, expression=expression)
     return subject, replace(look, sensor=sensor)
 
 
-def render_clip(model: MorphableModel, options: ClipOptions | None = None) -> Iterator[Portrait]:
+def clip_expression(model: MorphableModel, seconds: float) -> np.ndarray:
+    """Return the weights (E,) of an expressive face: blinks, a smile, and speech-like jaw."""
+    curves = {
+        "eyeBlink": np.exp(-(((seconds % 1.5 - 0.9) / 0.06) ** 2)),
+        "mouthSmile": 0.7 * np.sin(np.pi * np.clip(seconds - 1.2, 0, 1)) ** 2,
+        "jawOpen": 0.35 * np.sin(4.0 * np.pi * seconds) ** 2 * (seconds % 2.0 < 1.2),
+    }
+    names = [name.removesuffix("_L").removesuffix("_R") for name in model.expression_names]
+    return np.array([curves.get(name, 0.0) for name in names])
+
+
+def render_clip(model: MorphableModel, options: ClipOptions | None = None) -> Iterator[ClipFrame]:
     """Yield the frames of a clip, each with its truth, the sensor's noise added."""
     o = options or ClipOptions()
+    _, expression = random_coefficients(
+        model, np.random.default_rng([o.seed, 11]), expression_strength=0.3
+    )
     subject, look = clip_person(model, o.seed)
     scene = build_scene(subject, look)
     rng = np.random.default_rng([o.seed, 12])
     for number in range(o.frames):
+        if o.expressive:
+            expression = clip_expression(model, float(number / o.rate))
+            subject, _ = clip_person(model, o.seed, expression)
+            scene = build_scene(subject, look)
         portrait = render_portrait(
             subject, look, o.view(number), supersample=o.supersample, scene=scene
         )
         noisy = portrait.image + rng.normal(0, o.noise, portrait.image.shape)
         image = np.clip(np.round(noisy), 0, 255).astype(np.uint8)
-        yield replace(portrait, image=image)
+        yield ClipFrame(replace(portrait, image=image), expression)
 
 
 def write_clip(
@@ -107,22 +144,23 @@ def write_clip(
         model: of the person.
         options: what is filmed.
         truth: an .npz file for ``times_s`` (T,), ``pose_deg`` (T, 3) yaw, pitch and roll,
-            ``landmarks_2d`` (T, 68, 2) and ``intrinsics`` (3, 3).
+            ``landmarks_2d`` (T, 68, 2), ``expression`` (T, E) and ``intrinsics`` (3, 3).
         progress: called with frames done and in all.
     """
     o = options or ClipOptions()
-    times, poses, marks = [], [], []
+    times, poses, marks, weights = [], [], [], []
     intrinsics = np.eye(3)
     with (
         atomic_path(path) as temporary,
         VideoWriter(temporary, o.width, o.height, o.rate, quality=18) as writer,
     ):
-        for number, portrait in enumerate(render_clip(model, o)):
+        for number, (portrait, expression) in enumerate(render_clip(model, o)):
             moment = number / o.rate
             writer.write(portrait.image, moment)
             times.append(float(moment))
             poses.append(portrait.pose_deg)
             marks.append(portrait.landmarks_2d)
+            weights.append(expression)
             intrinsics = portrait.camera.intrinsics
             if progress is not None:
                 progress(number + 1, o.frames)
@@ -133,6 +171,7 @@ def write_clip(
                 times_s=np.array(times),
                 pose_deg=np.array(poses),
                 landmarks_2d=np.array(marks, np.float32),
+                expression=np.array(weights, np.float32),
                 intrinsics=intrinsics,
             )
     return path

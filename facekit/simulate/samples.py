@@ -13,6 +13,7 @@ from facekit.io.atomic import make_folder
 from facekit.io.images import write_image
 from facekit.morphable.model import MorphableModel
 from facekit.morphable.registry import load_model
+from facekit.simulate.clip import ClipOptions, write_clip
 from facekit.simulate.look import random_look
 from facekit.simulate.photos import write_truth
 from facekit.simulate.portrait import Portrait, View, render_portrait
@@ -57,6 +58,22 @@ def write_sample_photos(folder: Path, *, seed: int = 0, overwrite: bool = False)
     for number, portrait in enumerate(portraits):
         write_truth(folder / "truth", f"portrait{number + 1}", portrait, seed=seed, index=number)
     return [folder / f"{name}.png" for name in images]
+
+
+def write_sample_video(folder: Path, *, seed: int = 0, overwrite: bool = False) -> list[Path]:
+    """Write ``clip.mp4``, three seconds of a rendered head that turns, blinks, smiles and talks.
+
+    Its truth is in ``truth/clip.npz``; see ``simulate.clip.write_clip``.
+
+    Raises:
+        OutputExistsError: it is there already, and not ``overwrite``.
+        InputError: the folder cannot be written.
+    """
+    path = folder / "clip.mp4"
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path}: exists; choose another folder or pass --overwrite")
+    options = ClipOptions(frames=90, seed=seed, expressive=True, supersample=2)
+    return [write_clip(path, _model(), options, truth=folder / "truth" / "clip.npz")]
 
 
 @cache

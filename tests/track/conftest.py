@@ -15,7 +15,7 @@ def model():
 @pytest.fixture(scope="session")
 def turning(model):
     """Portraits of a head whose yaw is a known sine, as ``TURN`` says."""
-    return list(render_clip(model, TURN))
+    return [frame.portrait for frame in render_clip(model, TURN)]
 
 
 @pytest.fixture(scope="session")

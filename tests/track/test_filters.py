@@ -99,9 +99,9 @@ def test_a_still_head_comes_out_calmer():
     raw, calm = [], []
     for k in range(300):
         pose = turn(5 + rng.normal(0, 0.2), shift=rng.normal(0, 0.3))
-        weights = rng.normal(0.3, 0.02, 2)
+        weights = rng.normal(0.3, 0.004, 2)
         found, weights_out = motion(pose, weights, 0.0 if k == 0 else 1 / 30)
         raw.append((yaw_of(pose.rotation), pose.translation[0], weights[0]))
         calm.append((yaw_of(found.rotation), found.translation[0], weights_out[0]))
-    assert (np.std(calm[30:], axis=0) < 0.5 * np.std(raw[30:], axis=0)).all()
+    assert (np.std(calm[30:], axis=0) < [0.5, 0.5, 0.7] * np.std(raw[30:], axis=0)).all()
     np.testing.assert_allclose(np.mean(calm[30:], axis=0), np.mean(raw[30:], axis=0), atol=0.05)
