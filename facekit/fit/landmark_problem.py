@@ -264,11 +264,14 @@ class LandmarkProblem:
         return hessian, gradient
 
     def _zoom(self, state: FaceState, rows: np.ndarray) -> np.ndarray:
-        """How the points (68, 2) move when head and focal length move away together."""
+        """How the points (68, 2) move when the head recedes and the focal length grows with it.
+
+        The head keeps its place in the image, wherever that is: what is nearer than its origin
+        moves towards the picture's middle, what is farther away from it.
+        """
         camera, projected = self.project(state, rows)
-        scale = self.focal * np.exp(state.log_focal)
-        D = _projection_slope(camera, np.maximum(camera[:, 2], 1.0), scale)
-        return projected - self.centre + D @ state.translation
+        depth = np.maximum(camera[:, 2], 1.0)
+        return (projected - self.centre) * (1 - state.translation[2] / depth)[:, None]
 
     def free_variables(self, state: FaceState, gradient: np.ndarray, free: str) -> np.ndarray:
         """Variables a step may move: not those pushed against their bound."""

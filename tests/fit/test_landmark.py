@@ -5,7 +5,10 @@ from toy import toy_model
 from facekit.errors import InputError, ItemError
 from facekit.fit.landmark import LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
+from facekit.geometry.cameras import project
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
+from facekit.morphable import load_model
+from facekit.types import Camera
 
 INTRINSICS = np.array([[1200.0, 0, 320], [0, 1200, 240], [0, 0, 1]])
 EXACT = LandmarkFitConfig(discrepancy_mm=0.02, label_noise_px=0.01)
@@ -203,3 +206,20 @@ def test_bad_input_is_refused():
             intrinsics=INTRINSICS,
             confidence=np.zeros(68),
         )
+
+
+def test_a_face_beside_the_middle_stays_in_its_place_under_a_free_focal_length():
+    model = load_model("builtin")
+    basis = build_landmark_basis(model)
+    intrinsics = np.array([[700.0, 0, 255.5], [0, 700.0, 255.5], [0, 0, 1]])
+    rng = np.random.default_rng(0)
+    for side in (-1, 1):
+        place = np.array([side * 250.0, -130.0, 900.0])
+        camera = Camera(intrinsics, HEAD_TO_CAMERA @ euler_to_matrix(0.1, 0.05, 0), place, 512, 512)
+        face = model.shape(0.7 * rng.standard_normal(model.num_identity))
+        points = project(camera, model.landmark_points("ibug68", face))[:, :2]
+        wrong = intrinsics.copy()
+        wrong[[0, 1], [0, 1]] *= 1.3
+        config = LandmarkFitConfig(log_focal_std=0.3)
+        fit = fit_landmarks(basis, model, points, intrinsics=wrong, config=config)
+        assert np.abs(fit.residuals_px[17:].mean(0)).max() < 2
