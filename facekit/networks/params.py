@@ -93,6 +93,15 @@ class ParameterNetwork(nn.Module):
         self.centre.copy_(centre)
         self.scale.copy_(scale)
 
+    def rescaled(self, centre: Tensor, scale: Tensor) -> None:
+        """Take another centre and scale (C,) and say the same as before."""
+        with torch.no_grad():
+            last = self.coefficients
+            last.weight.mul_((self.scale / scale)[:, None])
+            last.bias.mul_(self.scale).add_(self.centre - centre).div_(scale)
+            self.spread.bias.add_(torch.log(self.scale / scale))
+        self.set_scale(centre, scale)
+
     def seen(self, images: Tensor) -> Tensor:
         """Map crops (N, 3, S, S), RGB in [0, 255], to the hidden layer's units (N, hidden)."""
         x = self.features(self.normalise(images))

@@ -27,6 +27,10 @@ from facekit.train.augment import occlude
 from facekit.train.landmarks import finish, wing_loss
 from facekit.train.params_losses import FaceGeometry
 
+# Degrees of freedom of the Student-t distribution that the spreads are learned with: a single
+# coefficient far beyond its deviation must not drown everything else.
+_SPREAD_DOF = 4.0
+
 
 @dataclass(frozen=True)
 class ParamsConfig:
@@ -210,7 +214,8 @@ class ParamsTask:
             losses["albedo"] = mean(self._plain(relative, "albedo"))
         # The spread learns from the residuals and must not pull on the coefficients themselves.
         residual = (difference.detach() * torch.exp(-log_sigma)) ** 2
-        losses["spread"] = mean((0.5 * residual + log_sigma - torch.log(scale)).mean(1))
+        tails = 0.5 * (_SPREAD_DOF + 1) * torch.log1p(residual / _SPREAD_DOF)
+        losses["spread"] = mean((tails + log_sigma - torch.log(scale)).mean(1))
         weighted = sum(getattr(c, name) * value for name, value in losses.items())
         losses["presence"] = nn.functional.binary_cross_entropy_with_logits(
             presence.float(), batch.presence

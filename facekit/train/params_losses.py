@@ -12,30 +12,45 @@ import torch
 from torch import Tensor, nn
 
 from facekit.geometry.crop_pose import REFERENCE_MM
+from facekit.geometry.mesh import vertex_normals
 from facekit.morphable.layout import CoefficientLayout, model_layout
 from facekit.morphable.model import MorphableModel
 
+# What a vertex distance counts beside one along the normal.
+_TANGENTIAL = 0.1
 # Points of the face whose places in the crop are compared, besides the 68 landmarks.
 _DENSE = 200
 
 
-def shape_metric(model: MorphableModel, modes: np.ndarray) -> np.ndarray:
-    """Return the matrix (K, K) whose quadratic form is the mean squared vertex distance, mm^2.
+def shape_metric(
+    model: MorphableModel, modes: np.ndarray, *, tangential: float = _TANGENTIAL
+) -> np.ndarray:
+    """Return the matrix (K, K) whose quadratic form is a mean squared surface distance, mm^2.
 
-    Over the scanned region, and after the best small similarity: a change that is a mere move,
-    turn or growth of the head counts nothing.
+    Distances along the mean's normals count fully, whole vertex distances ``tangential`` of that:
+    where along the surface a vertex lies, nobody sees. Over the scanned region, and after the
+    best small similarity: a mere move, turn or growth of the head counts nothing.
 
     Args:
         model: gives the region ``scan`` (all vertices where it has none) and the mean.
         modes: (K, V, 3) mm per coefficient.
+        tangential: see above.
     """
     rows = np.flatnonzero(model.regions.get("scan", np.ones(model.num_vertices, bool)))
+    normals = vertex_normals(model.mean, model.faces)[rows].astype(np.float64)
     places = model.mean[rows].astype(np.float64)
     places -= places.mean(0)
-    moves = [np.broadcast_to(axis, places.shape).ravel() for axis in np.eye(3)]
-    turns = [np.cross(axis, places).ravel() for axis in np.eye(3)]
-    rigid, _ = np.linalg.qr(np.stack([*moves, *turns, places.ravel()], axis=1))
-    columns = modes[:, rows].reshape(len(modes), -1).T.astype(np.float64)
+
+    def weighed(displacements: np.ndarray) -> np.ndarray:
+        """Columns of squares to sum, of displacements (N, V', 3)."""
+        along = np.einsum("nvd,vd->nv", displacements, normals)
+        whole = np.sqrt(tangential) * displacements.reshape(len(displacements), -1)
+        return np.concatenate([along, whole], axis=1).T
+
+    moves = [np.broadcast_to(axis, places.shape) for axis in np.eye(3)]
+    turns = [np.cross(axis, places) for axis in np.eye(3)]
+    rigid, _ = np.linalg.qr(weighed(np.stack([*moves, *turns, places])))
+    columns = weighed(modes[:, rows].astype(np.float64))
     columns -= rigid @ (rigid.T @ columns)
     return columns.T @ columns / len(rows)
 
@@ -73,7 +88,7 @@ class FaceGeometry(nn.Module):
         self.register_buffer("modes", torch.from_numpy(rows(both)).float())
 
     def squared_mm(self, difference: Tensor, part: str) -> Tensor:
-        """Return the mean squared vertex distance (N,) of coefficient differences (N, K)."""
+        """Return the mean squared surface distance (N,) of coefficient differences (N, K)."""
         metric = self.get_buffer(f"{part}_metric")
         return ((difference @ metric) * difference).sum(-1)
 

@@ -193,7 +193,10 @@ def start_from(network: ParameterNetwork, init: Path) -> None:
             features = {k: v for k, v in weights.items() if k.startswith("features.")}
             grow(network, {**network.state_dict(), **features})
         else:
+            centre, scale = network.centre.clone(), network.scale.clone()
             grow(network, weights)
+            # What the other run's data varied by is not what these do.
+            network.rescaled(centre, scale)
     except InputError as error:
         raise InputError(
             f"{init}: its network does not fit this configuration's ({error})"

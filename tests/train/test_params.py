@@ -9,8 +9,10 @@ from facekit.detect.session import open_file
 from facekit.errors import InputError
 from facekit.geometry.crop import square_crop
 from facekit.geometry.crop_pose import CropPose, decode_pose
+from facekit.geometry.mesh import vertex_normals
 from facekit.learn.loop import RunInfo, train
 from facekit.morphable import load_model
+from facekit.networks.params import ParameterNetwork
 from facekit.render.shade import sh_shading
 from facekit.train.params import (
     ParamsTask,
@@ -92,9 +94,10 @@ def test_the_metric_is_the_squared_distance_after_alignment(model):
     # A mode that only grows the head costs nothing.
     grown = model.mean[None].astype(np.float64) - model.mean[rows].mean(0)
     assert shape_metric(model, grown)[0, 0] == pytest.approx(0, abs=1e-9)
+    first = np.flatnonzero(rows)[0]
     bump = np.zeros((1, model.num_vertices, 3))
-    bump[0, np.flatnonzero(rows)[0], 2] = 30.0
-    expected = 900.0 / rows.sum()
+    bump[0, first] = 30.0 * vertex_normals(model.mean, model.faces)[first]
+    expected = 1.1 * 900.0 / rows.sum()
     assert shape_metric(model, bump)[0, 0] == pytest.approx(expected, rel=0.02)
 
 
@@ -158,6 +161,18 @@ def test_trained_exported_and_read(model, tmp_path):
     other = load_other(model)
     with pytest.raises(InputError, match="train one for this model"):
         ParameterReader(open_file(path), other, where=str(path))
+
+
+def test_another_scale_changes_nothing_that_is_said():
+    torch.manual_seed(0)
+    network = ParameterNetwork(5, size=64, patch=4, widths=(4, 4), depths=(1, 1), hidden=6).eval()
+    torch.nn.init.normal_(network.coefficients.weight)
+    network.set_scale(torch.randn(5), torch.rand(5) + 0.5)
+    images = torch.rand(2, 3, 64, 64) * 255
+    before = network(images)
+    network.rescaled(torch.randn(5), torch.rand(5) + 0.5)
+    for one, two in zip(before, network(images), strict=True):
+        torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
 
 
 def _mirrored_five(five):
