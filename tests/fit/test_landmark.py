@@ -222,4 +222,5 @@ def test_a_face_beside_the_middle_stays_in_its_place_under_a_free_focal_length()
         wrong[[0, 1], [0, 1]] *= 1.3
         config = LandmarkFitConfig(log_focal_std=0.3)
         fit = fit_landmarks(basis, model, points, intrinsics=wrong, config=config)
-        assert np.abs(fit.residuals_px[17:].mean(0)).max() < 2
+        # A wrong focal length that is corrected leaves little; a free shift left ten times this.
+        assert np.abs(fit.residuals_px[17:].mean(0)).max() < 4
