@@ -151,7 +151,7 @@ def _together(
                     "board or the camera moved",
                 }
             )
-        seen = seen.where(~bad)
+        start, seen = _without(start, seen, bad)
         adjusted = adjust(start.state, seen)
     return _result(board, looked, alone, failures, start, seen, adjusted)
 
@@ -167,14 +167,23 @@ def _bad_pictures(seen: Observations, adjusted: Adjusted, start: Start) -> np.nd
     # Half the pictures cannot be the odd ones; then the rig as a whole does not fit.
     if len(bad) > 0.3 * len(keys):
         return np.zeros(len(key), bool)
-    left = ~np.isin(key, bad)
-    # A camera or frame needs what it has.
-    if len(np.unique(seen.camera[left])) < len(start.cameras):
+    # No camera is given up for it.
+    if len(np.unique(seen.camera[~np.isin(key, bad)])) < len(start.cameras):
         return np.zeros(len(key), bool)
-    if len(np.unique(seen.frame[left])) < len(start.frames):
-        gone = np.setdiff1d(np.arange(len(start.frames)), seen.frame[left])
-        bad = bad[~np.isin(bad % len(start.frames), gone)]
     return np.isin(key, bad)
+
+
+def _without(start: Start, seen: Observations, bad: np.ndarray) -> tuple[Start, Observations]:
+    """Leave observations out, and with them the frames that have no others."""
+    seen = seen.where(~bad)
+    left = np.unique(seen.frame)
+    state = start.state._replace(
+        frame_rotation=start.state.frame_rotation[left],
+        frame_translation=start.state.frame_translation[left],
+    )
+    frames = [start.frames[frame] for frame in left]
+    seen = seen._replace(frame=np.searchsorted(left, seen.frame))
+    return Start(state, start.cameras, frames), seen
 
 
 def _result(

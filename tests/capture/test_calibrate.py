@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,13 @@ from stage_case import BOARD, small_poses, small_rig, write_boards
 
 from facekit.capture.board_check import check_boards
 from facekit.capture.board_images import list_pictures, look
-from facekit.capture.calibrate import Calibration, calibrate, picture_errors
+from facekit.capture.calibrate import (
+    Calibration,
+    _each_alone,
+    _together,
+    calibrate,
+    picture_errors,
+)
 from facekit.capture.calibrate_run import calibrate_folder
 from facekit.capture.rig_compare import compare_rigs
 from facekit.errors import InputError, ItemError, OutputExistsError, UsageError
@@ -119,6 +126,24 @@ def test_a_picture_of_another_moment_is_set_aside(boards):
     named = errors_of(result.failures)
     assert {f"cam03/{files[0].stem}", f"cam03/{files[1].stem}"} <= set(named)
     assert all("does not fit" in text for text in named.values())
+    assert result.rms_px < 0.1
+
+
+def test_a_frame_whose_pictures_contradict_each_other_is_given_up(stage):
+    looked = look(BOARD, list_pictures(stage[0] / "boards")[0])
+    frame = next(f for _, f in looked.sightings)
+    pair = [key for key in looked.sightings if key[1] == frame]
+    assert len(pair) >= 2
+    spoilt = dict(looked.sightings)
+    for key in pair[2:]:
+        del spoilt[key]
+    view = spoilt[pair[1]]
+    # One square off, as a detector may be.
+    spoilt[pair[1]] = replace(view, pixels=view.pixels + [26.0, 11.0])
+    failures = []
+    looked = looked._replace(sightings=spoilt)
+    result = _together(BOARD, looked, _each_alone(BOARD, looked, failures), failures)
+    assert {f["input"].split("/")[1] for f in result.failures} == {frame}
     assert result.rms_px < 0.1
 
 
