@@ -141,6 +141,17 @@ def truth(
     images: Annotated[
         bool, typer.Option("--images", help="Also write the rendered pictures (needs -o).")
     ] = False,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Also score fits that start from what a parameter network sees: auto, none or "
+            "an ONNX file.",
+            metavar="NAME",
+        ),
+    ] = "none",
+    photometric: Annotated[
+        bool, typer.Option("--photometric", help="Also score fits of the pixels.")
+    ] = False,
     seed: opt.Seed = 0,
     output: ReportFolder = None,
     allow_download: opt.AllowDownload = False,
@@ -149,7 +160,8 @@ def truth(
     """Render heads of known shape, fit each picture, and score the neutral shape by NoW's rules.
 
     Always also scores the mean face, the landmark-only fit and the model's best projection of the
-    true shape, and gives the paired difference to the mean face with its 95 % interval.
+    true shape, and gives the fullest fit's paired difference to the mean face with its 95 %
+    interval.
 
     Example: facekit eval truth --heads heads.npz --count 50 --yaw 0,22,45 --seed 0 --json
     """
@@ -167,6 +179,8 @@ def truth(
         landmarks=source.value,
         allow_download=allow_download,
         size=size,
+        network=network,
+        photometric=photometric,
     )
     pictures = output / "images" if images and output is not None else None
     with out.progress("truth") as progress:

@@ -21,7 +21,7 @@ from facekit.evaluate.heads import (
     score_heads,
 )
 from facekit.evaluate.now import NowPrediction
-from facekit.evaluate.truth import LANDMARK_FIT, TruthOptions
+from facekit.evaluate.truth import LANDMARK_FIT, PHOTOMETRIC_FIT, TruthOptions
 from facekit.fit.colour_noise import ColourNoise
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.patch import build_patch
@@ -32,7 +32,6 @@ from facekit.metrics.statistics import paired_bootstrap
 from facekit.morphable import load_model
 from facekit.types import DetectedFace
 
-PHOTOMETRIC_FIT = "photometric_fit"
 # Gate (a)'s pictures are what the fit assumes, so hardly anything is left to noise.
 EXACT_PICTURES = PhotometricConfig(
     noise=ColourNoise(broad=0.02, fine=0.01, white=0.01, edge_mm=0.5, relief=((0.02, 4.0),)),

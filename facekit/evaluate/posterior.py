@@ -21,7 +21,12 @@ from facekit.errors import InputError, ItemError
 from facekit.evaluate.gates import development_heads
 from facekit.evaluate.heads import SCHEMA, HeadSet, choose_heads, model_prediction, read_heads
 from facekit.evaluate.now import NowItem, aggregate, score_scan
-from facekit.evaluate.truth import LANDMARK_FIT, TruthOptions, head_portraits
+from facekit.evaluate.truth import (
+    LANDMARK_FIT,
+    PHOTOMETRIC_FIT,
+    TruthOptions,
+    head_portraits,
+)
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig
 from facekit.fit.photo import FaceFitter
 from facekit.fit.posterior import Discrepancy, SurfacePosterior
@@ -30,7 +35,6 @@ from facekit.metrics.statistics import bootstrap_interval, rank_correlation
 from facekit.morphable import load_model
 from facekit.morphable.model import MorphableModel
 
-PHOTOMETRIC_FIT = "photometric_fit"
 SHIPPED, ESTIMATED = "shipped", "estimated"
 # Regions of the built-in model that get a deviation of their own; the first that holds a vertex.
 REGIONS = ("nose", "lips", "chin", "brows", "eyes", "forehead", "cheeks")

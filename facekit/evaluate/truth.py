@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.detect import Detector, open_detector
+from facekit.detect.parameters import open_reader
 from facekit.errors import InputError, ItemError, UsageError
 from facekit.evaluate.comparison import compare_items
 from facekit.evaluate.faces3d import list_predictions, read_prediction
@@ -41,6 +42,9 @@ from facekit.types import DetectedFace
 # Chin to crown of an adult head.
 _HEAD_MM = 240.0
 LANDMARK_FIT = "landmark_fit"
+PHOTOMETRIC_FIT = "photometric_fit"
+NETWORK_FIT = "network_fit"
+NETWORK_PHOTOMETRIC_FIT = "network_photometric_fit"
 EXACT_LANDMARK_FIT = "exact_landmark_fit"
 # Head, yaw in degrees, and a change of looks or None.
 PortraitOf = Callable[..., Portrait]
@@ -58,6 +62,8 @@ class TruthOptions:
         landmarks: detector's name.
         allow_download: let an optional package download its own weights.
         size: side of the pictures in pixels.
+        network: ``auto``, ``none`` or a parameter network's file: also fit what it sees.
+        photometric: also fit the pixels.
     """
 
     count: int = 50
@@ -67,6 +73,8 @@ class TruthOptions:
     landmarks: str = "builtin"
     allow_download: bool = False
     size: int = 512
+    network: str = "none"
+    photometric: bool = False
 
 
 class TruthResult(NamedTuple):
@@ -105,12 +113,6 @@ def fit_methods(fitter: FaceFitter, detector: Detector) -> dict[str, Predict]:
     """
     model = fitter.model
 
-    def detected(picture: Picture) -> NowPrediction | None:
-        faces = detector.detect(picture.image)
-        if not faces:
-            return None
-        return model_prediction(model, fitter.fit(picture.image, faces[0]).neutral)
-
     def exact(picture: Picture) -> NowPrediction | None:
         if picture.ibug68 is None:
             raise ItemError("the picture has no true landmarks")
@@ -119,7 +121,32 @@ def fit_methods(fitter: FaceFitter, detector: Detector) -> dict[str, Predict]:
         face = DetectedFace(box, 1.0, ibug68=points)
         return model_prediction(model, fitter.fit(picture.image, face).neutral)
 
-    return {LANDMARK_FIT: detected, EXACT_LANDMARK_FIT: exact}
+    return {LANDMARK_FIT: detected_fit(fitter, detector), EXACT_LANDMARK_FIT: exact}
+
+
+def detected_fit(fitter: FaceFitter, detector: Detector) -> Predict:
+    """Return the fit of a picture's largest detected face as a method."""
+
+    def detected(picture: Picture) -> NowPrediction | None:
+        faces = detector.detect(picture.image)
+        if not faces:
+            return None
+        return model_prediction(fitter.model, fitter.fit(picture.image, faces[0]).neutral)
+
+    return detected
+
+
+def further_fits(options: TruthOptions, fitter: FaceFitter) -> dict[str, FaceFitter]:
+    """Return the fits that the options ask for beside the landmarks', the fullest last."""
+    reader = open_reader(options.network, fitter.model)
+    found = {}
+    if options.photometric:
+        found[PHOTOMETRIC_FIT] = replace(fitter, photometric=True)
+    if reader is not None:
+        found[NETWORK_FIT] = replace(fitter, network=reader)
+        if options.photometric:
+            found[NETWORK_PHOTOMETRIC_FIT] = replace(fitter, network=reader, photometric=True)
+    return found
 
 
 def saved_predictions(folder: Path, model: MorphableModel) -> Predict:
@@ -174,6 +201,9 @@ def evaluate_truth(
     detector = open_detector(options.landmarks, allow_download=options.allow_download)
     fitter = FaceFitter(model, LandmarkFitConfig())
     methods = fit_methods(fitter, detector)
+    further = further_fits(options, fitter)
+    methods |= {name: detected_fit(one, detector) for name, one in further.items()}
+    main = [LANDMARK_FIT, *further][-1]
     for name, folder in (predictions or {}).items():
         if name in methods or name == MEAN_FACE or name.startswith("projection"):
             raise InputError(f"predictions: {name!r} is the name of a row of this bench")
@@ -194,16 +224,14 @@ def evaluate_truth(
         "model_sha256": model.sha256,
         "detector": detector.fingerprint,
     }
-    document = heads_report(scores, main=LANDMARK_FIT, seed=options.seed, protocol=protocol)
+    document = heads_report(scores, main=main, seed=options.seed, protocol=protocol)
     everything = _as_scans(scores)
     document["compared"] = {}
     for name in predictions or {}:
-        first, second = everything[LANDMARK_FIT].items, everything[name].items
+        first, second = everything[main].items, everything[name].items
         found = compare_items(first, second, seed=options.seed) or {"items": 0}
-        document["compared"][name] = {"than": LANDMARK_FIT, **found}
-    distances = [
-        s.distances for s in scores if s.method == LANDMARK_FIT and s.distances is not None
-    ]
+        document["compared"][name] = {"than": main, **found}
+    distances = [s.distances for s in scores if s.method == main and s.distances is not None]
     return TruthResult(scores, document, distances)
 
 

@@ -7,7 +7,15 @@ from facekit.cli.main import run
 from facekit.errors import InputError, UsageError
 from facekit.evaluate import truth
 from facekit.evaluate.heads import Picture
-from facekit.evaluate.truth import TruthOptions, evaluate_truth, head_renderer, parse_angles
+from facekit.evaluate.truth import (
+    TruthOptions,
+    evaluate_truth,
+    further_fits,
+    head_renderer,
+    parse_angles,
+)
+from facekit.fit.landmark import LandmarkFitConfig
+from facekit.fit.photo import FaceFitter
 from facekit.io.meshes import write_mesh
 from facekit.morphable import load_model
 from facekit.types import DetectedFace, Mesh
@@ -184,3 +192,11 @@ def test_angles():
 def test_no_heads(tmp_path):
     with pytest.raises(InputError, match="npz of heads"):
         evaluate_truth(tmp_path / "none.npz", TruthOptions())
+
+
+def test_further_fits_are_rows_of_their_own_the_fullest_last():
+    fitter = FaceFitter(load_model("builtin"), LandmarkFitConfig())
+    assert further_fits(TruthOptions(), fitter) == {}
+    rows = further_fits(TruthOptions(photometric=True), fitter)
+    assert list(rows) == ["photometric_fit"]
+    assert rows["photometric_fit"].photometric and not fitter.photometric
