@@ -23,6 +23,8 @@ from facekit.types import Camera, Mesh, Rig
 SCHEMA = "facekit.scan/1"
 HEAD = "head"
 WORLD = "cameras"
+# Facts of the sparse stage that the report has elsewhere.
+_NOT_TOLD = ("failures", "seconds", "cpu_seconds")
 
 
 def write_results(
@@ -77,7 +79,9 @@ def write_results(
         "unit": unit,
         "frame": frame,
         "face": {key: face[key] for key in ("found", "note", "mean_head_rms_mm") if key in face},
-        "sparse": {k: v for k, v in sparse_facts.items() if k not in ("failures", "seconds")},
+        "sparse": {
+            k: v for k, v in sparse_facts.items() if k not in ("failures", "seconds", "cpu_seconds")
+        },
         "dense_points": len(cloud.points),
         "vertices": len(placed.vertices),
         "faces": len(placed.faces),
