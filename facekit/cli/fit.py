@@ -57,6 +57,13 @@ def fit(
     largest: Annotated[
         bool, typer.Option("--largest", help="Only the largest face of each photograph.")
     ] = False,
+    same_person: Annotated[
+        bool,
+        typer.Option(
+            "--same-person",
+            help="The photographs of a folder show one person: fitted together, one identity.",
+        ),
+    ] = False,
     min_face: opt.MinFace = 0.0,
     focal: Annotated[
         str,
@@ -168,10 +175,14 @@ def fit(
     landmarks.json; and summary.csv, failures.json, manifest.json and index.html. Running again
     does only what is missing.
 
+    With --same-person also person/ beside each folder's photographs: neutral.obj, face.glb and
+    params.npz of all of them together.
+
     Example: facekit fit photos -o out
     """
     from facekit.fit.batch import FitOptions, fit_photos
     from facekit.fit.presets import choose_preset
+    from facekit.fit.set_batch import fit_people
     from facekit.texture.batch import full_texturing
 
     start = time.monotonic()
@@ -203,16 +214,27 @@ def fit(
         segmentation_range=segmentation_range.value,
         network="none" if preset is Preset.FAST else network,
     )
+    texturing = full_texturing() if texture is Texture.FULL else None
     with out.progress("fit") as progress:
-        result = fit_photos(
-            paths,
-            output,
-            options,
-            jobs=jobs,
-            overwrite=overwrite,
-            texturing=full_texturing() if texture is Texture.FULL else None,
-            progress=progress,
-        )
+        if same_person:
+            result = fit_people(
+                paths,
+                output,
+                options,
+                overwrite=overwrite,
+                texturing=texturing,
+                progress=progress,
+            )
+        else:
+            result = fit_photos(
+                paths,
+                output,
+                options,
+                jobs=jobs,
+                overwrite=overwrite,
+                texturing=texturing,
+                progress=progress,
+            )
     for note in dict.fromkeys(f"{f['input']}: {f['focal_note']}" for f in _noted(result.faces)):
         out.info(note)
     for failure in result.failures:

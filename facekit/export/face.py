@@ -34,7 +34,8 @@ FILES = (
     "landmarks.json",
 )
 
-
+# Files of a person's folder: what all photographs of one say.
+PERSON_FILES = ("neutral.obj", "face.glb", "params.npz")
 TEXTURE = "texture.jpg"
 # A photograph, vertices (V, 3), camera and light (9, 3) to image files by name; the first is put
 # on the mesh.
@@ -116,16 +117,7 @@ class FaceWriter:
         mesh = Mesh(vertices, self.model.faces, self.model.uvs, self.model.face_uvs)
         write_obj(folder / "face.obj", mesh, texture=folder / first, unit=self.unit)
         write_obj(folder / "neutral.obj", Mesh(neutral, self.model.faces), unit=self.unit)
-        targets, weights = self._targets, arkit_weights(self.model, expression)
-        write_glb(
-            folder / "face.glb",
-            neutral,
-            self._split,
-            normals=vertex_normals(neutral, self.model.faces),
-            texture=files[first],
-            morph_targets=targets,
-            morph_weights=[weights[name] for name, _ in targets],
-        )
+        self._write_glb(folder, neutral, expression, files[first])
         write_image(folder / "overlay.png", overlay)
         write_landmarks(
             folder / "landmarks.json",
@@ -141,6 +133,56 @@ class FaceWriter:
             model_sha256=self.model.sha256,
             scale_source=scale_source,
             extra_meta={"image": source, **(facts or {})},
+        )
+
+    def write_person(
+        self,
+        folder: Path,
+        *,
+        image: np.ndarray,
+        camera: Camera,
+        vertices: np.ndarray,
+        neutral: np.ndarray,
+        params: dict[str, Any],
+        scale_source: str,
+        facts: dict[str, Any],
+    ) -> None:
+        """Write a person without expression (``PERSON_FILES``) into an existing folder.
+
+        Args:
+            folder: an existing folder.
+            image: (H, W, 3) uint8 photograph whose texture the head gets.
+            camera: head frame to ``image``; vertices: (V, 3) mm as it shows them.
+            neutral: (V, 3) mm.
+            params: arrays of params.npz, without expression.
+            scale_source: where the millimetres come from.
+            facts: further values for the ``meta`` of params.npz.
+        """
+        files = self._texturer(image, vertices, camera, params["light"])
+        write_obj(folder / "neutral.obj", Mesh(neutral, self.model.faces), unit=self.unit)
+        rest = np.zeros(self.model.num_expression)
+        self._write_glb(folder, neutral, rest, files[next(iter(files))])
+        write_params(
+            folder / "params.npz",
+            params,
+            model_name=self.model.name,
+            model_sha256=self.model.sha256,
+            scale_source=scale_source,
+            extra_meta=facts,
+        )
+
+    def _write_glb(
+        self, folder: Path, neutral: np.ndarray, expression: np.ndarray, texture: bytes
+    ) -> None:
+        targets, weights = self._targets, arkit_weights(self.model, expression)
+        write_glb(
+            folder / "face.glb",
+            neutral,
+            self._split,
+            normals=vertex_normals(neutral, self.model.faces),
+            texture=texture,
+            morph_targets=targets,
+            morph_weights=[weights[name] for name, _ in targets],
         )
 
     def _projected(

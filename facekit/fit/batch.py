@@ -179,8 +179,8 @@ class PhotoFitter:
             distance_mm=self.options.distance_mm or None,
         )
 
-    def write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
-        """Write a face's folder."""
+    def full_params(self, photo: Photo, result: FaceFit) -> dict[str, Any]:
+        """Return the arrays of ``params.npz``, in pixels of the file."""
         full = Camera(
             scale_intrinsics(result.camera.intrinsics, 1 / photo.scale),
             result.camera.rotation,
@@ -188,9 +188,13 @@ class PhotoFitter:
             photo.width,
             photo.height,
         )
-        params = self.fitter.params(
+        return self.fitter.params(
             result._replace(camera=full, face=result.face.rescaled(1 / photo.scale))
         )
+
+    def write(self, folder: Path, photo: Photo, result: FaceFit, item: InputImage) -> None:
+        """Write a face's folder."""
+        params = self.full_params(photo, result)
         with atomic_folder(folder) as temporary:
             self.writer.write(
                 temporary,

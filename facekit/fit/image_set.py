@@ -1,0 +1,350 @@
+"""One person from many photographs: a shared identity, everything else each photograph's own.
+
+All photographs are solved together (``fit.joint``): identity is shared; expression, pose, focal
+length and, with pixels, light belong to each. What errs in a photograph is mostly the person and
+not the photograph: where a labeller sees this person's brows, and what the model cannot express of
+this face, is the same in every picture. On renders of heads of known shape about two thirds of the
+landmarks' error variance is. So N photographs are not N measurements: their noise is taken N times
+as large, and together they count as one that has seen every side of the head.
+
+A photograph of somebody else is left out and named; see ``fit.odd_photo``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from facekit.errors import ItemError
+from facekit.fit.arrow import Block, Eliminated, covariances
+from facekit.fit.joint import Joint, minimise, normal_equations
+from facekit.fit.landmark import (
+    FaceState,
+    LandmarkFit,
+    LandmarkFitConfig,
+    LandmarkProblem,
+    fit_landmarks,
+)
+from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.louder import louder
+from facekit.fit.odd_photo import disagreements
+from facekit.fit.photo import FaceFit, FaceFitter, Setting, centred_intrinsics
+from facekit.fit.prior import FacePrior, model_prior
+from facekit.fit.scale import FocalPrior
+from facekit.fit.shared_terms import LandmarkTerm
+from facekit.types import DetectedFace
+
+if TYPE_CHECKING:
+    from facekit.fit.set_pixels import SetPixels
+
+# Rounds after the first in which outliers lose weight.
+_REWEIGHTINGS = 4
+
+
+@dataclass(frozen=True)
+class ImageSetConfig:
+    """Settings of a joint fit; chosen on renders of 24 heads, none of them in the published bench.
+
+    Attributes:
+        outline: whether the labeller marks the jaw where the face's outline is, as 2D labels do;
+            else its jaw points are points of the surface that may be hidden, as facekit's are.
+        turn_growth: as in ``LandmarkFitConfig``, where the jaw is no outline.
+        odd: how far a photograph must be from the others to be left out, where 1 is usual; see
+            ``fit.odd_photo``. One in a hundred photographs of the person is as far.
+    """
+
+    outline: bool = False
+    turn_growth: float = 0.5
+    odd: float = 1.6
+
+
+class Member(NamedTuple):
+    """A photograph of a set.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        faces: its faces, largest first.
+        setting: what is known of its camera.
+        mask: gives a face's (H, W) weights of the pixels, or None.
+    """
+
+    image: np.ndarray
+    faces: Sequence[DetectedFace]
+    setting: Setting = Setting()
+    mask: Callable[[DetectedFace], np.ndarray | None] | None = None
+
+    def mask_of(self, face: DetectedFace) -> np.ndarray | None:
+        """Return a face's mask, or None."""
+        return None if self.mask is None else self.mask(face)
+
+
+class Start(NamedTuple):
+    """One face of a photograph, fitted alone."""
+
+    face: DetectedFace
+    focal: FocalPrior
+    fit: LandmarkFit
+    belief: FacePrior
+
+
+class Solved(NamedTuple):
+    """A joint fit of landmarks: which photographs, their terms, and the system at the minimum."""
+
+    members: list[int]
+    terms: list[LandmarkTerm]
+    joint: Joint
+    blocks: list[Block]
+    left: Eliminated
+
+
+class SetFit(NamedTuple):
+    """A fitted person.
+
+    Attributes:
+        faces: for each photograph its face, or None where it was left out; all of one identity.
+        chosen: index of the face that was taken, in each photograph.
+        reasons: why a photograph was left out, empty where it was not.
+        best: the photograph whose fit has the highest quality.
+        disagreement: for each photograph, 1 where it is usual; NaN where it could not be told.
+    """
+
+    faces: list[FaceFit | None]
+    chosen: list[int]
+    reasons: list[str]
+    best: int
+    disagreement: np.ndarray
+
+
+@dataclass
+class ImageSetFitter:
+    """Fits one person to several photographs.
+
+    Attributes:
+        fitter: of single photographs: the model, the noise, and whether pixels count.
+        config: see ``ImageSetConfig``.
+    """
+
+    fitter: FaceFitter
+    config: ImageSetConfig = field(default_factory=ImageSetConfig)
+
+    @cached_property
+    def basis(self) -> LandmarkBasis:
+        """The model's landmark rows, the jaw as the labeller marks it."""
+        basis = self.fitter.basis
+        if self.config.outline:
+            return basis
+        return replace(basis, strips=tuple(np.array([row]) for row in range(len(basis.strips))))
+
+    @cached_property
+    def landmark_config(self) -> LandmarkFitConfig:
+        """Settings of a single photograph's landmarks."""
+        if self.config.outline:
+            return self.fitter.config
+        return replace(self.fitter.config, turn_growth=self.config.turn_growth)
+
+    @cached_property
+    def pixels(self) -> SetPixels:
+        """What fits the pixels of all photographs."""
+        # Imported here: its kernels would lengthen every start.
+        from facekit.fit.set_pixels import SetPixels
+
+        return SetPixels(self.fitter.pixels, self.basis, self.landmark_config)
+
+    def fit(self, members: Sequence[Member]) -> SetFit:
+        """Fit one person.
+
+        Of a photograph with several faces the largest counts, or, where that one disagrees with
+        the other photographs, the first that does not. A photograph that disagrees with the rest
+        is left out; with two photographs nobody can say which.
+
+        Args:
+            members: the photographs.
+
+        Raises:
+            ItemError: no photograph has a face that can be fitted.
+        """
+        count = len(members)
+        faces: list[FaceFit | None] = [None] * count
+        reasons = [""] * count
+        chosen = [0] * count
+        starts: dict[int, Start] = {}
+        for index, member in enumerate(members):
+            try:
+                starts[index] = self._start(member, member.faces[0])
+            except ItemError as error:
+                reasons[index] = str(error)
+        if not starts:
+            raise ItemError("; ".join(dict.fromkeys(reasons)))
+        disagreement = np.full(count, np.nan)
+        if len(starts) > 1:
+            solved = self._agreed(members, starts, chosen, reasons, disagreement)
+            starts = {index: starts[index] for index in solved.members}
+        if len(starts) == 1:
+            index = next(iter(starts))
+            member, face = members[index], starts[index].face
+            mask = member.mask_of(face)
+            faces[index] = self.fitter.fit(member.image, face, setting=member.setting, mask=mask)
+            return SetFit(faces, chosen, reasons, index, disagreement)
+        fits = self._landmark_fits(solved)
+        if self.fitter.photometric:
+            ids = solved.members
+            fits = self.pixels.fit(
+                [members[i].image for i in ids],
+                [starts[i].face for i in ids],
+                fits,
+                [members[i].mask_of(starts[i].face) for i in ids],
+                self._prior([starts[i] for i in ids]),
+            )
+        for index, fit in zip(solved.members, fits, strict=True):
+            start = starts[index]
+            faces[index] = self.fitter.complete(members[index].image, start.face, fit, start.focal)
+        quality = [-1.0 if face is None else face.quality for face in faces]
+        return SetFit(faces, chosen, reasons, int(np.argmax(quality)), disagreement)
+
+    def _start(self, member: Member, face: DetectedFace) -> Start:
+        focal = self.fitter.focal(member.image, face, member.setting)
+        height, width = member.image.shape[:2]
+        belief = self.fitter.belief(member.image, face)
+        fit = fit_landmarks(
+            self.basis,
+            self.fitter.model,
+            np.asarray(face.ibug68),
+            intrinsics=centred_intrinsics(focal.focal_px, width, height),
+            confidence=face.confidence,
+            config=replace(self.landmark_config, log_focal_std=focal.log_std),
+            prior=belief,
+        )
+        if belief is None:
+            scale = self.landmark_config.identity_scale
+            belief = model_prior(self.fitter.model, identity_scale=scale)
+        return Start(face, focal, fit, belief)
+
+    def _agreed(
+        self,
+        members: Sequence[Member],
+        starts: dict[int, Start],
+        chosen: list[int],
+        reasons: list[str],
+        disagreement: np.ndarray,
+    ) -> Solved:
+        """Fit, replace or leave out the photograph that disagrees most, until none does."""
+        kept = sorted(starts)
+        tried = dict.fromkeys(kept, 1)
+        while True:
+            solved = self._solve(members, starts, kept)
+            if len(kept) < 3:
+                return solved
+            noise = self.landmark_config.label_noise_px
+            far = disagreements(solved.terms, self.basis, label_noise_px=noise)
+            disagreement[kept] = far
+            worst = int(far.argmax())
+            if far[worst] < self.config.odd:
+                return solved
+            index = kept[worst]
+            if not self._other_face(members[index], starts, index, tried, chosen):
+                reasons[index] = (
+                    "shows somebody else than the other photographs, or its landmarks failed: they "
+                    f"differ {far[worst]:.1f} times as much as those of one person do"
+                )
+                kept = [i for i in kept if i != index]
+
+    def _other_face(
+        self,
+        member: Member,
+        starts: dict[int, Start],
+        index: int,
+        tried: dict[int, int],
+        chosen: list[int],
+    ) -> bool:
+        """Take the next face of a photograph that can be fitted; say whether there is one."""
+        while tried[index] < len(member.faces):
+            number = tried[index]
+            tried[index] += 1
+            try:
+                starts[index] = self._start(member, member.faces[number])
+            except ItemError:
+                continue
+            chosen[index] = number
+            return True
+        return False
+
+    def _prior(self, starts: Sequence[Start]) -> FacePrior:
+        """What all beliefs together say of the identity, each photograph bringing its share.
+
+        N networks' looks at one person err alike, so they count as one: the mean.
+        """
+        K = self.basis.num_identity
+        count = len(starts)
+        precisions = [start.belief.precision[:K, :K] for start in starts]
+        total = np.sum(precisions, axis=0) / count
+        pull = np.sum(
+            [p @ s.belief.mean[:K] for p, s in zip(precisions, starts, strict=True)], axis=0
+        )
+        first = starts[0].belief
+        mean = first.mean.copy()
+        mean[:K] = np.linalg.solve(total, pull / count)
+        precision = first.precision.copy()
+        precision[:K, :K] = total / count
+        precision[:K, K:] = 0
+        precision[K:, :K] = 0
+        return FacePrior(mean, precision)
+
+    def _solve(
+        self, members: Sequence[Member], starts: dict[int, Start], kept: Sequence[int]
+    ) -> Solved:
+        model, K = self.fitter.model, self.basis.num_identity
+        count = len(kept)
+        prior = self._prior([starts[i] for i in kept])
+        loud = louder(self.landmark_config, count)
+        basis = replace(self.basis, covariance_mm2=count * self.basis.covariance_mm2)
+        shared = np.mean([starts[i].fit.identity for i in kept], axis=0)
+        terms = []
+        for index in kept:
+            start = starts[index]
+            face, fit = start.face, start.fit
+            height, width = members[index].image.shape[:2]
+            intrinsics = centred_intrinsics(start.focal.focal_px, width, height)
+            trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
+            marks = np.asarray(face.ibug68, np.float64)
+            problem, judge = (
+                LandmarkProblem(
+                    rows,
+                    model,
+                    marks,
+                    trust.astype(np.float64),
+                    intrinsics,
+                    replace(config, log_focal_std=start.focal.log_std),
+                    prior,
+                )
+                for rows, config in ((basis, loud), (self.basis, self.landmark_config))
+            )
+            judge.weights = fit.weights
+            state = FaceState(
+                np.concatenate([shared, fit.expression]),
+                fit.rotation,
+                fit.translation,
+                float(np.log(fit.focal / start.focal.focal_px)),
+            )
+            terms.append(LandmarkTerm(problem, judge, state))
+        nothing = np.zeros((K, K))
+        for _ in range(1 + _REWEIGHTINGS):
+            joint = minimise(terms, shared, nothing)
+            shared = joint.shared
+            if not any([term.reweigh() for term in terms]):  # noqa: C419 (each must be asked)
+                break
+        blocks, left = normal_equations(terms, shared, nothing)
+        return Solved(list(kept), terms, joint, blocks, left)
+
+    def _landmark_fits(self, solved: Solved) -> list[LandmarkFit]:
+        """Each photograph's fit, with the joint posterior of its variables."""
+        K = self.basis.num_identity
+        _, spreads = covariances(solved.blocks, solved.left, K)
+        found = []
+        for term, spread in zip(solved.terms, spreads, strict=True):
+            fit = term.problem.result(term.state, term.cost(), solved.joint.iterations)
+            found.append(fit._replace(covariance=0.5 * (spread + spread.T)))
+        return found
