@@ -93,6 +93,15 @@ def photos(
             max=5,
         ),
     ] = 0.0,
+    placement: Annotated[
+        float,
+        typer.Option(
+            help="How far brows are painted from where they usually lie, one deviation.",
+            metavar="MM",
+            min=0,
+            max=10,
+        ),
+    ] = 0.0,
     form: Annotated[
         Format,
         typer.Option(
@@ -135,6 +144,7 @@ def photos(
         expressions=expressions,
         albedo=albedo,
         supersample=supersample,
+        placement_mm=placement,
     )
     if form is Format.SHARDS:
         if heads is not None:

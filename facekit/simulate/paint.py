@@ -120,9 +120,9 @@ def _surface(
     bare = (material == SKIN) | capped
     if bare.any():
         here = places[bare]
-        paint = paint_skin_and_lips(here, scene.landmarks, look.skin)
+        paint = paint_skin_and_lips(here, scene.paint_marks, look.skin)
         if scene.painted_eyes:
-            paint_flat_eyes(paint.albedo, here, scene.landmarks, look.eyes)
+            paint_flat_eyes(paint.albedo, here, scene.paint_marks, look.eyes)
         # A model's albedo has brows, lips and lids of its own.
         albedo[bare] = paint.albedo if own is None else np.clip(own[bare], 0.002, 0.95)
         gloss[bare] = look.skin.gloss * (1 + 0.8 * paint.lips)
@@ -137,7 +137,7 @@ def _surface(
         albedo[falling] = paint_hair(places[falling], look.hair)
     eyes = material == EYE
     if eyes.any():
-        albedo[eyes], iris = paint_eyeballs(places[eyes], scene.landmarks, look.eyes)
+        albedo[eyes], iris = paint_eyeballs(places[eyes], scene.paint_marks, look.eyes)
         gloss[eyes] = 0.35 + 0.9 * iris
         roughness[eyes] = 0.14
     for kind, colour, shine in ((MOUTH, _MOUTH_COLOUR, 0.5), (TEETH, _TEETH_COLOUR, 1.0)):

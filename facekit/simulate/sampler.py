@@ -12,6 +12,7 @@ from facekit.errors import InputError
 from facekit.morphable.model import MorphableModel
 from facekit.simulate.irregular import IrregularShapes
 from facekit.simulate.look import Look, random_look
+from facekit.simulate.placement import placement_offsets
 from facekit.simulate.portrait import Portrait, View, render_portrait
 from facekit.simulate.scene import Scene, build_scene
 from facekit.simulate.subject import (
@@ -125,6 +126,8 @@ class PortraitOptions:
         albedo: share of the pictures whose skin is the model's own albedo, with random
             coefficients, and not drawn; for people of a model with albedo modes.
         supersample: samples per pixel and side.
+        placement_mm: how far brows are painted from where they usually lie; see
+            ``placement_offsets``.
         occlusion_directions: from how many sides a person's own shadowing is looked at.
     """
 
@@ -144,6 +147,7 @@ class PortraitOptions:
     albedo: float = 0.0
     supersample: int = 2
     occlusion_directions: int = 16
+    placement_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size < 16:
@@ -225,7 +229,11 @@ class PortraitSampler:
         subject = self.source.draw(rng, person)
         look = random_look(rng, size=self.options.size, glasses=self.options.glasses)
         directions = self.options.occlusion_directions
-        made = subject, look, build_scene(subject, look, occlusion_directions=directions)
+        scene = build_scene(subject, look, occlusion_directions=directions)
+        if self.options.placement_mm:
+            offsets = placement_offsets(rng, scene.paint_marks, self.options.placement_mm)
+            scene = replace(scene, paint_marks=scene.paint_marks + offsets)
+        made = subject, look, scene
         self._people[person] = made
         while len(self._people) > _KEPT:
             self._people.popitem(last=False)

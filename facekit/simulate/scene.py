@@ -39,6 +39,7 @@ class Scene:
         places: (V, 3) float32 where paint is looked up.
         occlusion: (V,) float32, share of the surroundings that a vertex sees.
         landmarks: (68, 3) of the neutral head in standard millimetres.
+        paint_marks: (68, 3) what paint is placed by: the landmarks, or points near them.
         face_region: (F,) bool, the face proper of the head's own faces.
         num_head_vertices: how many vertices are the head's.
         body: the shoulders' vertices; neck: (3,) what they turn about.
@@ -56,6 +57,7 @@ class Scene:
     places: np.ndarray
     occlusion: np.ndarray
     landmarks: np.ndarray
+    paint_marks: np.ndarray
     face_region: np.ndarray
     num_head_vertices: int
     body: slice
@@ -199,6 +201,7 @@ def build_scene(subject: Subject, look: Look, *, occlusion_directions: int = 16)
         places=np.concatenate([p.places for p in pieces]),
         occlusion=occlusion.astype(np.float32),
         landmarks=marks,
+        paint_marks=marks,
         face_region=region,
         num_head_vertices=len(shown),
         body=body,
