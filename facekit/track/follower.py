@@ -30,6 +30,8 @@ LOST, FOUND = 0.5, 0.8
 # A crop stays where it is while its corners move by less than this share of its side: a face
 # that is still is then seen through still pixels.
 _STILL = 0.02
+# Share of a new speed that points take over, and seconds over which it is trusted.
+_SPEED_SHARE, _LONGEST = 0.5, 0.2
 # Passes over a face just found, and steps of its first fit.
 _FIRST_PASSES, _FIRST_STEPS = 3, 8
 # Side of the picture a face is known again by.
@@ -46,7 +48,8 @@ class Tools:
         model: the morphable model.
         basis: its landmark rows.
         intrinsics: (3, 3) of the video.
-        points: the landmark network, or None where only ``reader`` looks.
+        points: the landmark network. It says whether what was found is a face; with ``steps`` it
+            is what follows it.
         reader: the parameter network, or None where only ``points`` looks.
         steps: Gauss-Newton steps a frame to the landmarks; 0 only with a reader.
     """
@@ -54,13 +57,21 @@ class Tools:
     model: MorphableModel
     basis: LandmarkBasis
     intrinsics: np.ndarray
-    points: PointNetwork | None
+    points: PointNetwork
     reader: ParameterReader | None
     steps: int
 
     def __post_init__(self) -> None:
-        if self.reader is None and (self.points is None or self.steps < 1):
+        if self.reader is None and self.steps < 1:
             raise InputError("track: without a parameter network landmarks are needed")
+
+
+class Marks(NamedTuple):
+    """Landmarks (68, 2) in pixels, their confidence (68,) and the face's presence."""
+
+    points: np.ndarray
+    confidence: np.ndarray
+    presence: float
 
 
 class Sight(NamedTuple):
@@ -99,6 +110,8 @@ class Follower:
         self._state: FaceState | None = None
         self._five = np.zeros((5, 2))
         self._dense: np.ndarray | None = None
+        # Pixels a second of each point.
+        self._five_speed, self._dense_speed = np.zeros((5, 2)), np.zeros((478, 2))
         self._crop: SimilarityTransform | None = None
         self._five_crop: SimilarityTransform | None = None
 
@@ -106,22 +119,30 @@ class Follower:
         """Look at a face that was just found at five points (5, 2); None where there is none."""
         self._five, self._dense, self._state = five, None, None
         self._crop = self._five_crop = None
+        self._five_speed, self._dense_speed = np.zeros((5, 2)), np.zeros((478, 2))
         self._solver.forget()
-        if self._tools.points is None:
-            return self._look(frame, passes=2, least=LOST)
         return self._look(frame, passes=_FIRST_PASSES, least=FOUND)
 
-    def follow(self, frame: Frame, shift: np.ndarray) -> Sight | None:
+    def follow(self, frame: Frame, seconds: float) -> Sight | None:
         """Look where the face should be; None where it is no longer.
+
+        A crop that is late pulls what is seen in it back, so every point is moved on at the speed
+        that it has.
 
         Args:
             frame: the next one.
-            shift: (2,) pixels that the face is expected to have moved.
+            seconds: since the one before.
         """
-        self._five = self._five + shift
-        if self._dense is not None:
-            self._dense = self._dense + shift
-        return self._look(frame, passes=1, least=LOST)
+        elapsed = min(max(seconds, 1e-3), _LONGEST)
+        before = self._five, self._dense
+        self._five = before[0] + elapsed * self._five_speed
+        if before[1] is not None:
+            self._dense = before[1] + elapsed * self._dense_speed
+        sight = self._look(frame, passes=1, least=LOST)
+        self._five_speed = _speed(self._five_speed, before[0], self._five, elapsed)
+        if before[1] is not None and self._dense is not None:
+            self._dense_speed = _speed(self._dense_speed, before[1], self._dense, elapsed)
+        return sight
 
     def project(self, pose: HeadPose, expression: np.ndarray) -> np.ndarray:
         """Return where the face's landmarks are seen under a pose and expression, (68, 2)."""
@@ -137,27 +158,30 @@ class Follower:
         if not (np.isfinite(middle).all() and _inside(middle, frame)):
             return None
         try:
-            if self._tools.points is None:
-                return self._by_network(frame, passes, least)
-            return self._by_landmarks(frame, self._tools.points, passes, least)
+            if self._tools.steps:
+                return self._by_landmarks(frame, passes, least)
+            # What was found is first looked at by the landmark network: it knows faces best.
+            if self._state is None and self._marks(frame, passes, least) is None:
+                return None
+            return self._by_network(frame, least)
         except (ItemError, InputError, np.linalg.LinAlgError):
             # Points or a pose that no head has: the face is gone from where it was.
             return None
 
-    def _by_network(self, frame: Frame, passes: int, least: float) -> Sight | None:
-        for _ in range(passes):
-            reading = self._read(frame)
-            if reading.presence < least:
-                return None
-            self._state = state = self._read_state(reading)
-            self._five = ibug68_to_five(self._solver.points(state))
+    def _by_network(self, frame: Frame, least: float) -> Sight | None:
+        reading = self._read(frame)
+        if reading.presence < least:
+            return None
+        self._dense = None
+        self._state = state = self._read_state(reading)
+        self._five = ibug68_to_five(self._solver.points(state))
         self._learn(reading, None, state)
         pose = HeadPose(state.rotation, state.translation)
         return Sight(pose, state.coefficients, reading.presence, self._five)
 
-    def _by_landmarks(
-        self, frame: Frame, network: PointNetwork, passes: int, least: float
-    ) -> Sight | None:
+    def _marks(self, frame: Frame, passes: int, least: float) -> Marks | None:
+        """What the landmark network sees; None where it sees no face. Moves the crop along."""
+        network = self._tools.points
         for _ in range(passes):
             crop = self._landmark_crop(network)
             picture = frame.warp(crop, size=network.size)
@@ -165,25 +189,32 @@ class Follower:
             if presence[0] < least:
                 return None
             self._dense = dense[0]
-        marks = dense_to_ibug68(dense[0])
-        self._five = ibug68_to_five(marks)
+        points = dense_to_ibug68(dense[0])
+        self._five = ibug68_to_five(points)
+        return Marks(points, confidence[0], float(presence[0]))
+
+    def _by_landmarks(self, frame: Frame, passes: int, least: float) -> Sight | None:
+        marks = self._marks(frame, passes, least)
+        if marks is None:
+            return None
         prior, reading = None, None
         if self._tools.reader is not None:
             reading = self._read(frame)
             prior = self._belief(reading)
         steps = _FIRST_STEPS if self._state is None else self._tools.steps
-        state = self._solver.solve(marks, confidence[0], self._state, steps=steps, prior=prior)
-        if self._learn(reading, (marks, confidence[0]), state):
+        seen = marks.points, marks.confidence
+        state = self._solver.solve(*seen, self._state, steps=steps, prior=prior)
+        if self._learn(reading, marks, state):
             # The identity has moved; pose and expression follow it in this very frame.
-            state = self._solver.solve(marks, confidence[0], state, steps=1, prior=prior)
+            state = self._solver.solve(*seen, state, steps=1, prior=prior)
         self._state = state
         pose = HeadPose(state.rotation, state.translation)
-        return Sight(pose, state.coefficients, float(presence[0]), self._five)
+        return Sight(pose, state.coefficients, marks.presence, self._five)
 
     def _learn(
         self,
         reading: CropReading | None,
-        marks: tuple[np.ndarray, np.ndarray] | None,
+        marks: Marks | None,
         state: FaceState,
     ) -> bool:
         """Let the frame tell of the identity, where its view is new; say whether it did."""
@@ -196,7 +227,7 @@ class Follower:
                 reading.parts["identity"], reading.covariance[:K, :K]
             )
         elif marks is not None:
-            information = self._solver.information(*marks, state)
+            information = self._solver.information(marks.points, marks.confidence, state)
         else:
             return False
         self.identity.add(information, yaw_deg=yaw, pitch_deg=pitch)
@@ -240,6 +271,10 @@ class Follower:
         covariance = reading.covariance[K : K + E, K : K + E] + _LEAST_WEIGHT_STD**2 * np.eye(E)
         mean = np.asarray(reading.parts["expression"], np.float64)
         return FacePrior(mean, np.linalg.inv(0.5 * (covariance + covariance.T)))
+
+
+def _speed(speed: np.ndarray, before: np.ndarray, after: np.ndarray, elapsed: float) -> np.ndarray:
+    return speed + _SPEED_SHARE * ((after - before) / elapsed - speed)
 
 
 def _inside(point: np.ndarray, frame: Frame) -> bool:

@@ -133,13 +133,11 @@ class Tracker:
         steps = o.refine if o.refine >= 0 else (0 if network is not None else 1)
         if network is None:
             steps = max(steps, 1)
-        if steps and points is None:
-            points = PointNetwork(open_asset("landmarks", threads=1))
         self._tools = Tools(
             model,
             build_landmark_basis(model),
             self.intrinsics,
-            points if steps else None,
+            points or PointNetwork(open_asset("landmarks", threads=1)),
             network,
             steps,
         )
@@ -171,7 +169,7 @@ class Tracker:
         sights: dict[int, Sight] = {}
         people = {person.number: person for person in self.people if person.active}
         for number, person in people.items():
-            sight = person.follower.follow(frame, person.shift(moment))
+            sight = person.follower.follow(frame, moment - person.time)
             if sight is not None:
                 sights[number] = sight
         for first, second in doubles(sights):

@@ -70,8 +70,7 @@ def test_what_the_network_says_comes_out(model, turning):
     np.testing.assert_allclose(seen[-1][0].identity, reader.identity, atol=0.01)
     apart = np.linalg.norm(seen[-1][0].points[17:] - turning[-1].landmarks_2d[17:], axis=1)
     assert np.median(apart) < 1.0
-    # One look a frame, and one more for the face just found.
-    assert reader.looks == len(turning) + 1
+    assert reader.looks == len(turning)
 
 
 def test_noisy_identities_are_fused(model, turning):
