@@ -22,8 +22,11 @@ class ShapeFitOptions:
         rounds: of closest points and one Gauss-Newton step.
         samples: vertices that look for the scan.
         across_mm, along_mm: deviation of a vertex from its closest point across and along the
-            surface. Far more than a scanner's noise: neighbours err together by what the modes
-            cannot express, and a fit that trusts each of thousands is worse than one that does not.
+            surface, at least. Far more than a scanner's noise: neighbours err together by what
+            the modes cannot express, and a fit that trusts each of thousands is worse than one
+            that does not.
+        doubt: the deviations grow to this many times the root mean square that the last round
+            left across the surface, so that heads unlike the model's are trusted less.
         landmark_mm: deviation of a landmark's coordinate.
         first_mm, last_mm: longest pair in the first and in the last round.
         least_cosine: of the angle between the two normals.
@@ -33,6 +36,7 @@ class ShapeFitOptions:
     samples: int = 3500
     across_mm: float = 0.5
     along_mm: float = 4.0
+    doubt: float = 6.0
     landmark_mm: float = 2.0
     first_mm: float = 12.0
     last_mm: float = 4.0
@@ -115,6 +119,7 @@ class ShapeModes:
         options, count = self.options, len(self.modes)
         known = np.flatnonzero(np.isfinite(landmarks).all(axis=1))
         coefficients, move, triangle = self.mean.copy(), start, None
+        growth = 1.0
         for step in range(options.rounds):
             share = step / max(options.rounds - 1, 1)
             reach = options.first_mm + share * (options.last_mm - options.first_mm)
@@ -134,10 +139,14 @@ class ShapeModes:
             right = np.zeros(count + 6)
             jacobian = _jacobian(self._sampled, points)
             across = np.einsum("nd,npd->np", normal, jacobian)
-            along = weight / options.along_mm**2
-            extra = weight / options.across_mm**2 - along
+            height = (normal * gap).sum(axis=1)
+            if step:
+                rms = float(np.sqrt((weight @ height**2) / max(float(weight.sum()), 1e-9)))
+                growth = max(1.0, options.doubt * rms / options.across_mm)
+            along = weight / (growth * options.along_mm) ** 2
+            extra = weight / (growth * options.across_mm) ** 2 - along
             system += (across * extra[:, None]).T @ across
-            right += across.T @ (extra * (normal * gap).sum(axis=1))
+            right += across.T @ (extra * height)
             _add(system, right, jacobian, gap, along)
             read = self._marks[known] @ shape
             wanted = back.apply(landmarks[known]) - read

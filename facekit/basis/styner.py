@@ -21,6 +21,8 @@ from facekit.io.atomic import write_text
 
 # Enough of a region's vertices to compare whole shapes by.
 _SPECIFICITY_VERTICES = 800
+# The plot's upper end is a multiple of this.
+_TICK_MM = 0.5
 
 
 class BasisCurves(NamedTuple):
@@ -153,15 +155,16 @@ def write_curves(curves: BasisCurves, stem: Path) -> list[Path]:
     for row in zip(*curves, strict=True):
         writer.writerow([f"{value:.5g}" for value in row])
     table = write_text(stem.with_name(f"{stem.name}.csv"), text.getvalue())
-    top = float(max(curves.generalisation.max(), curves.specificity.max())) * 1.1
+    largest = float(max(curves.generalisation.max(), curves.specificity.max()))
+    top = _TICK_MM * max(1.0, np.ceil(largest / _TICK_MM))
     picture = draw_lines(
         stem.with_name(f"{stem.name}.png"),
         {
             "generalisation, mm": (curves.modes, curves.generalisation),
             "specificity, mm": (curves.modes, curves.specificity),
-            f"compactness x {top:.2g}": (curves.modes, top * curves.compactness),
+            f"compactness x {top:g}": (curves.modes, top * curves.compactness),
         },
-        limits=(float(curves.modes[-1]), max(top, 1e-6)),
+        limits=(float(curves.modes[-1]), top),
         xlabel="modes",
         title="Measures of the basis (Styner 2003)",
     )
