@@ -20,6 +20,7 @@ from facekit.cli import (
     eval_landmarks,
     eval_posterior,
     eval_scans,
+    eval_sets,
     eval_solvers,
     fit,
     label,
@@ -50,6 +51,7 @@ def register(app: typer.Typer) -> None:
     eval_dense.register(eval.app)
     eval_gates.register(eval.app)
     eval_posterior.register(eval.app)
+    eval_sets.register(eval.app)
     eval_solvers.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)
