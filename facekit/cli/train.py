@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def train(
     recipe, settings = resolve(config, assignments or [], seed=seed)
     start = time.monotonic()
     with out.progress(f"train {config}") as progress:
-        options = {"resume": resume, "init": init, "progress": progress}
+        options: dict[str, Any] = {"resume": resume, "init": init, "progress": progress}
         if recipe.of_model:
             options["model"] = model
         result = recipe.run(data, output, settings, **options)

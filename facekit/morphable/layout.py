@@ -157,7 +157,7 @@ def mirrored_modes(
     plain = modes.reshape(count, -1).T.astype(np.float64)
     turned = (modes[:, mirror] * np.array(signs)).reshape(count, -1).T
     matrix, *_ = np.linalg.lstsq(plain, turned, rcond=None)
-    rest = np.linalg.norm(plain @ matrix - turned) / max(np.linalg.norm(turned), 1e-12)
+    rest = np.linalg.norm(plain @ matrix - turned) / max(float(np.linalg.norm(turned)), 1e-12)
     if rest > 0.01:
         raise InputError(
             f"the model's modes: expected their mirror images among their combinations, "
