@@ -14,7 +14,7 @@ from facekit.track.filters import OneEuro, OneEuroSettings, SpeedShare
 # shift by a radius are motions of one size.
 _RADIUS_MM = 80.0
 # Chosen on rendered heads that stand still under noise, and on ones that turn.
-POSE = OneEuroSettings(least_hz=0.5, gain=18.0)
+POSE = OneEuroSettings(least_hz=0.4, gain=28.0, speed_hz=0.6)
 EXPRESSION = OneEuroSettings(least_hz=1.0, gain=20.0, speed_hz=3.0)
 
 

@@ -101,4 +101,4 @@ def test_landmarks_refine_what_the_network_says(model, turning):
 
 def test_a_tracker_needs_something_to_look_with(model):
     with pytest.raises(InputError, match="landmarks are needed"):
-        Tools(model, SimpleNamespace(), np.eye(3), None, None, 1)
+        Tools(model, SimpleNamespace(), np.eye(3), SimpleNamespace(), None, 0)
