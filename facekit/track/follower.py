@@ -133,12 +133,14 @@ class Follower:
             frame: the next one.
             seconds: since the one before.
         """
-        elapsed = min(max(seconds, 1e-3), _LONGEST)
+        elapsed = min(max(seconds, 0.0), _LONGEST)
         before = self._five, self._dense
         self._five = before[0] + elapsed * self._five_speed
         if before[1] is not None:
             self._dense = before[1] + elapsed * self._dense_speed
         sight = self._look(frame, passes=1, least=LOST)
+        if sight is None or elapsed == 0:
+            return sight
         self._five_speed = _speed(self._five_speed, before[0], self._five, elapsed)
         if before[1] is not None and self._dense is not None:
             self._dense_speed = _speed(self._dense_speed, before[1], self._dense, elapsed)

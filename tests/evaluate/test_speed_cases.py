@@ -19,8 +19,13 @@ def test_keys_are_the_documented_ones(monkeypatch):
     assert {"detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t"} < set(keys)
     assert {"now.scan", "help.import", "fit.cold", "fit.photometric", "fit.adam"} < set(keys)
     assert {"detect.640.1t", "landmarks.pass.1t"} < set(keys)
+    assert {f"track.{stage}" for stage in ("decode", "network", "dense", "total")} < set(keys)
     for case in cases:
-        assert case.threads == (1 if case.key.endswith(".1t") or case.key == "help.import" else 0)
+        if case.key.startswith("track."):
+            assert case.threads == 2
+        else:
+            one = case.key.endswith(".1t") or case.key == "help.import"
+            assert case.threads == (1 if one else 0)
         assert case.on_request == (case.key in {"fit.cold", "fit.adam"} | PEERS)
         assert (case.key in {"fit.adam"} | PEERS) == bool(case.peer_of)
         assert case.peer_of in ("", *keys)
