@@ -27,7 +27,9 @@ class ShapeFitOptions:
             that does not.
         doubt: the deviations grow to this many times the root mean square that the last round
             left across the surface, so that heads unlike the model's are trusted less.
-        landmark_mm: deviation of a landmark's coordinate.
+        landmark_mm: deviation of a landmark's coordinate. Detected landmarks of one scan err
+            together (brows that are not painted were 8 mm off), and the surface says more.
+        outlier_mm: a landmark so far away counts a quarter (weights of Geman and McClure).
         first_mm, last_mm: longest pair in the first and in the last round.
         least_cosine: of the angle between the two normals.
     """
@@ -38,6 +40,7 @@ class ShapeFitOptions:
     along_mm: float = 4.0
     doubt: float = 6.0
     landmark_mm: float = 2.0
+    outlier_mm: float = 4.0
     first_mm: float = 12.0
     last_mm: float = 4.0
     least_cosine: float = 0.7
@@ -150,7 +153,8 @@ class ShapeModes:
             _add(system, right, jacobian, gap, along)
             read = self._marks[known] @ shape
             wanted = back.apply(landmarks[known]) - read
-            trust = np.full(len(known), 1.0 / options.landmark_mm**2)
+            away = np.linalg.norm(wanted, axis=1) / options.outlier_mm
+            trust = 1.0 / (options.landmark_mm * (1.0 + away**2)) ** 2
             _add(system, right, _jacobian(self._marked[:, known], read), wanted, trust)
             diagonal = np.arange(count)
             system[diagonal, diagonal] += self._precision
