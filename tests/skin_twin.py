@@ -54,7 +54,7 @@ def _freckle(albedo, points, style):
     where = np.exp(-(((points[:, 1] + 25) / 35) ** 2)) * (points[:, 2] > -60)
     albedo *= np.exp(-(mask * where)[:, None] * np.array([0.25, 0.5, 0.7], np.float32))
     moles = smoothstep(0.93, 0.97, solid_noise(points, size=6.5, seed=style.seed + 22))
-    albedo *= 1 - 0.55 * style.moles * moles[:, None]
+    albedo *= 1 - 0.55 * moles[:, None]
 
 
 def _beard(albedo, points, landmarks, style):
