@@ -52,8 +52,9 @@ class SetsResult(NamedTuple):
 
 
 def spread_yaws(count: int, limit_deg: float) -> np.ndarray:
-    """Return yaws (count,) in degrees, evenly from -limit to limit, ordered so that the first
-    few are spread over the range as well: from the middle, then a far one, then its opposite.
+    """Return yaws (count,) in degrees, evenly from -limit to limit, the first ones spread widely.
+
+    The first is next to the middle; each further one lies farthest from those before it.
     """
     if count == 1:
         return np.zeros(1)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from facekit.fit.colour_noise import ColourNoise
 from facekit.fit.landmark_problem import LandmarkFitConfig
 
 
@@ -20,17 +19,4 @@ def louder(config: LandmarkFitConfig, count: int) -> LandmarkFitConfig:
         config,
         discrepancy_mm=factor * config.discrepancy_mm,
         label_noise_px=factor * config.label_noise_px,
-    )
-
-
-def louder_colours(noise: ColourNoise, count: int) -> ColourNoise:
-    """Return colour noise of ``count`` times the variance."""
-    factor = float(np.sqrt(count))
-    return replace(
-        noise,
-        broad=factor * noise.broad,
-        fine=factor * noise.fine,
-        white=factor * noise.white,
-        edge_mm=factor * noise.edge_mm,
-        relief=tuple((factor * deviation, length) for deviation, length in noise.relief),
     )

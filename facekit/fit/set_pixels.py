@@ -1,111 +1,32 @@
 """Pixels of many photographs of one person, from the joint fit of their landmarks.
 
-The energy is the sum of the photographs' own (``fit.photometric_problem``) with a shared identity.
-As with landmarks, what colours scatter about the model's is mostly the person, so the noise is
-taken N times as large for N photographs; see ``fit.image_set``.
+First the photographs share the identity alone, so that each finds its light and what is no skin;
+then also the skin (``fit.shared_skin``). The landmarks' noise is that of the set, see
+``fit.image_set``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from facekit.errors import ItemError
-from facekit.fit.arrow import Block, covariances
+from facekit.fit.arrow import covariances
 from facekit.fit.joint import minimise, normal_equations
-from facekit.fit.landmark import FaceState, LandmarkFit, LandmarkFitConfig, LandmarkProblem
-from facekit.fit.landmark_basis import LandmarkBasis
-from facekit.fit.louder import louder, louder_colours
+from facekit.fit.landmark import FaceState, LandmarkFit, LandmarkProblem
+from facekit.fit.louder import louder
 from facekit.fit.photo import centred_intrinsics
-from facekit.fit.photometric import PhotometricFitter, fit_light
-from facekit.fit.photometric_problem import PhotometricProblem, Point, Seen, build_surface
-from facekit.fit.pixels import ImageLevel, shrunk_mask
+from facekit.fit.photometric import PhotometricFitter
+from facekit.fit.photometric_problem import FaceSurface, PhotometricConfig, build_surface
+from facekit.fit.pixels import shrunk_mask
 from facekit.fit.prior import FacePrior
 from facekit.fit.scale import with_focal_variance
+from facekit.fit.shared_skin import PixelTerm, SkinConfig, SkinProblem
 from facekit.fit.shared_terms import LandmarkTerm
 from facekit.types import DetectedFace
-
-
-class PixelTerm:
-    """Landmarks and pixels of one photograph in a joint fit; see ``fit.shared_terms.Term``.
-
-    Attributes:
-        problem: the residuals.
-        at: the photograph's state.
-        level: its pixels.
-        seen: what is held while steps are taken.
-    """
-
-    def __init__(self, problem: PhotometricProblem, at: Point, level: ImageLevel) -> None:
-        self.problem, self.at, self.level = problem, at, level
-        self.robust: np.ndarray | None = None
-        self.look()
-        self.at = fit_light(problem, at, level, self.seen, self.prior)
-        self.reweigh()
-
-    @property
-    def landmarks(self) -> LandmarkProblem:
-        """The landmarks' residuals."""
-        return self.problem.landmarks
-
-    @property
-    def face(self) -> FaceState:
-        """The face's part of the state."""
-        return self.at.face
-
-    def look(self) -> None:
-        """Renew what is seen, and factor its noise."""
-        self.seen: Seen = self.problem.see(self.at, self.level, self.robust)
-        self.prior = self.problem.light_prior(self.at.light)
-        self.limit = max(2.0, self._worst(self.at))
-
-    def reweigh(self) -> None:
-        """Renew the weights of outliers, and what is seen."""
-        self.robust = self.problem.robust_weights(
-            self.at, self.level, self.seen.chosen, self.robust
-        )
-        self.look()
-
-    def renew(self) -> bool:
-        """Nothing: what is seen is held between ``look``s."""
-        return False
-
-    def moved(self, shared: np.ndarray, own: np.ndarray) -> Point:
-        """Return face and light after a step."""
-        K = self.landmarks.basis.num_identity
-        n = self.problem.num_face - K
-        face = self.at.face
-        step = np.concatenate([shared[:K] - face.coefficients[:K], own[:n]])
-        return Point(self.landmarks.moved(face, step), self.at.light + own[n:])
-
-    def accept(self, candidate: Point) -> None:
-        """Take a candidate."""
-        self.at = candidate
-
-    def cost(self, candidate: Point | None = None) -> float:
-        """Return the energy."""
-        return self.problem.energy(candidate or self.at, self.level, self.seen, self.prior)
-
-    def linearise(self) -> Block:
-        """Return the normal equations: identity, then its own."""
-        problem = self.problem
-        hessian, gradient = problem.linearise(self.at, self.level, self.seen, self.prior)
-        K, n = problem.landmarks.basis.num_identity, problem.num_face
-        free = np.ones(problem.num_free - K, bool)
-        free[: n - K] = problem.landmarks.free_variables(self.at.face, gradient[:n], "all")[K:]
-        return Block(hessian, gradient, np.arange(K), free)
-
-    def allowed(self, candidate: Point) -> bool:
-        """Say whether no landmark leaves two of its deviations."""
-        return bool(candidate.face.translation[2] > 1) and self._worst(candidate) <= self.limit
-
-    def _worst(self, at: Point) -> float:
-        marks = self.landmarks
-        error = marks.project(at.face, self.seen.rows)[1] - marks.observed
-        variance = (self.seen.marks**2).sum(1).reshape(68, 2)
-        return float(np.sqrt((error**2 / variance).max()))
 
 
 @dataclass
@@ -113,14 +34,12 @@ class SetPixels:
     """Fits the pixels of sets of photographs.
 
     Attributes:
-        fitter: of single photographs.
-        basis: landmark rows of the set.
-        landmark_config: settings of a single photograph's landmarks.
+        fitter: of single photographs: model, landmark rows, sample points and their noise.
+        skin: how colour is split between person and photograph.
     """
 
     fitter: PhotometricFitter
-    basis: LandmarkBasis
-    landmark_config: LandmarkFitConfig
+    skin: SkinConfig = field(default_factory=SkinConfig)
 
     def fit(
         self,
@@ -142,11 +61,9 @@ class SetPixels:
         Raises:
             ItemError: the solver diverges.
         """
-        count, model = len(images), self.fitter.model
-        loud = replace(self.fitter.config, noise=louder_colours(self.fitter.config.noise, count))
-        surface = build_surface(model, self.fitter.patch, loud)
-        begin = PhotometricFitter(model, self.basis, self.fitter.patch, self.landmark_config, loud)
-        basis = replace(self.basis, covariance_mm2=count * self.basis.covariance_mm2)
+        count, fitter = len(images), self.fitter
+        model, config = fitter.model, fitter.config
+        basis = replace(fitter.basis, covariance_mm2=count * fitter.basis.covariance_mm2)
         terms: list[PixelTerm | LandmarkTerm] = []
         for image, face, start, mask in zip(images, faces, starts, masks, strict=True):
             height, width = image.shape[:2]
@@ -158,30 +75,34 @@ class SetPixels:
                 np.asarray(face.ibug68, np.float64),
                 trust.astype(np.float64),
                 intrinsics,
-                replace(louder(self.landmark_config, count), log_focal_std=0.0),
+                replace(louder(fitter.landmark_config, count), log_focal_std=0.0),
                 prior,
             )
             marks.weights = start.weights
-            problem = PhotometricProblem(marks, surface, model, loud)
+            problem = SkinProblem(marks, fitter.surface, model, config)
             if mask is not None:
-                blur_px = max(loud.blur_mm) * float(start.focal / start.translation[2])
+                blur_px = max(config.blur_mm) * float(start.focal / start.translation[2])
                 problem.mask = shrunk_mask(mask, blur_px)
             coefficients = np.concatenate([start.identity, start.expression])
             state = FaceState(coefficients, start.rotation, start.translation, 0.0)
             try:
-                levels, at = begin.begin(problem, image, intrinsics, state)
+                levels, at = fitter.begin(problem, image, intrinsics, state)
                 terms.append(PixelTerm(problem, at, levels[-1]))
             except ItemError:
                 # Too little skin is seen here; its landmarks still count.
                 terms.append(LandmarkTerm(marks, marks, state))
-        K = self.basis.num_identity
-        shared, nothing = starts[0].identity, np.zeros((K, K))
-        for _ in range(loud.rounds):
-            joint = minimise(terms, shared, nothing, steps=loud.steps, tolerance=loud.tolerance)
+        K = basis.num_identity
+        shared, precision = starts[0].identity, np.zeros((K, K))
+        for turn in range(sum(self.skin.rounds)):
+            if turn == self.skin.rounds[0]:
+                precision = self._share(terms, K)
+                shared = np.concatenate([shared, np.zeros(len(precision) - K)])
+            joint = minimise(
+                terms, shared, precision, steps=config.steps, tolerance=config.tolerance
+            )
             shared = joint.shared
-            for term in terms:
-                term.reweigh()
-        _, spreads = covariances(*normal_equations(terms, shared, nothing), K)
+            terms = [_renewed(term) for term in terms]
+        _, spreads = covariances(*normal_equations(terms, shared, precision), K)
         found = []
         for term, spread, start in zip(terms, spreads, starts, strict=True):
             n = term.landmarks.num_free
@@ -190,3 +111,35 @@ class SetPixels:
             fit = fit._replace(covariance=spread, focal=start.focal)
             found.append(with_focal_variance(fit, start, n))
         return found
+
+    def _share(self, terms: Sequence[PixelTerm | LandmarkTerm], num_identity: int) -> np.ndarray:
+        """Let the photographs share a skin; return the precision of all that they share."""
+        surface, person, config = self._skin_surfaces
+        for term in terms:
+            if isinstance(term, PixelTerm):
+                term.share_skin(surface, config)
+        covariance = person.process + np.diag(person.own_variance)
+        count = num_identity + len(covariance)
+        precision = np.zeros((count, count))
+        precision[num_identity:, num_identity:] = np.linalg.inv(covariance)
+        return precision
+
+    @cached_property
+    def _skin_surfaces(self) -> tuple[FaceSurface, FaceSurface, PhotometricConfig]:
+        """The sample points under the photograph's noise and under the person's."""
+        fitter = self.fitter
+        config = replace(fitter.config, noise=self.skin.photograph, outlier=self.skin.outlier)
+        photograph, person = (
+            build_surface(fitter.model, fitter.patch, replace(config, noise=noise))
+            for noise in (self.skin.photograph, self.skin.person)
+        )
+        return photograph, person, config
+
+
+def _renewed(term: PixelTerm | LandmarkTerm) -> PixelTerm | LandmarkTerm:
+    """A term with new weights; where no skin is left to see, that of its landmarks alone."""
+    try:
+        term.reweigh()
+    except ItemError:
+        return LandmarkTerm(term.landmarks, term.landmarks, term.face)
+    return term
