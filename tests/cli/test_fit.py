@@ -292,3 +292,32 @@ def test_masks_count_where_pixels_are_fitted(tmp_path, capsys, astronaut):
     assert (
         run(["fit", str(path), "-o", str(tmp_path / "o"), "--photometric", "--masks", folder]) == 3
     )
+
+
+def test_photographs_of_one_person_share_an_identity(tmp_path, capsys, astronaut):
+    # The same face larger and smaller, beside a picture of nobody.
+    save(tmp_path / "eileen" / "a.png", astronaut)
+    save(tmp_path / "eileen" / "b.png", astronaut[:400, 50:450])
+    save(tmp_path / "eileen" / "grey.png", np.full((200, 200, 3), 128, np.uint8))
+    out = tmp_path / "out"
+    assert run(["fit", str(tmp_path / "eileen"), "-o", str(out), "--same-person"]) == 5
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [str(out / "a"), str(out / "b")]
+    assert "grey.png: no face was found" in captured.err
+    assert {p.name for p in (out / "a").iterdir()} == OUTPUTS
+    assert {p.name for p in (out / "person").iterdir()} == {"neutral.obj", "face.glb", "params.npz"}
+    files = [out / name / "params.npz" for name in ("a", "b", "person")]
+    one, two, person = (np.load(file)["identity"] for file in files)
+    np.testing.assert_array_equal(one, person)
+    np.testing.assert_array_equal(two, person)
+    assert [f["error"] for f in json.loads((out / "failures.json").read_text())] == [
+        "no face was found"
+    ]
+    assert leftovers(out) == []
+
+
+def test_a_set_takes_no_distance(tmp_path, capsys, astronaut):
+    file = save(tmp_path / "a.png", astronaut)
+    out = str(tmp_path / "out")
+    assert run(["fit", str(file), "-o", out, "--same-person", "--distance", "900"]) == 2
+    assert "--same-person" in capsys.readouterr().err
