@@ -58,12 +58,12 @@ class ImageSetConfig:
             else its jaw points are points of the surface that may be hidden, as facekit's are.
         turn_growth: as in ``LandmarkFitConfig``, where the jaw is no outline.
         odd: how far a photograph must be from the others to be left out, where 0.7 is usual; see
-            ``fit.odd_photo``. Of 360 photographs in sets of one person none was as far.
+            ``fit.odd_photo``. Of 360 photographs in sets of one person none was left out.
     """
 
     outline: bool = False
     turn_growth: float = 0.5
-    odd: float = 1.35
+    odd: float = 1.3
 
 
 class Member(NamedTuple):
