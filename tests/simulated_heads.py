@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import toy
 
+from facekit.morphable import load_model
 from facekit.simulate.subject import Subject, subject_from_mesh, subject_from_model
 from facekit.types import LandmarkMap
 
@@ -51,6 +52,36 @@ def write_heads(path, count=3):
         skin_faces=model.faces,
         eye_faces=eye_faces,
         scan_faces=model.faces,
+        landmark_vertices=model.faces[marks.faces[17:]],
+        landmark_weights=marks.barycentric[17:],
+        now7_rows=np.array([19, 22, 25, 28, 16, 31, 37]),
+    )
+    return path
+
+
+def write_model_heads(path, count):
+    """Heads of the built-in model's own shape space, in the format of foreign heads."""
+    model = load_model("builtin")
+    rng = np.random.default_rng(0)
+    neutral, expressed = [], []
+    for _ in range(count):
+        identity = 1.3 * rng.normal(size=model.num_identity).clip(-2, 2)
+        weights = np.zeros(model.num_expression)
+        weights[rng.integers(0, model.num_expression, 2)] = 0.3
+        neutral.append(model.shape(identity))
+        expressed.append(model.shape(identity, weights))
+    marks = model.landmarks["ibug68"]
+    eye = model.regions["eyeballs"][model.faces].all(axis=1)
+    face = model.regions["face"][model.faces].all(axis=1)
+    np.savez(
+        path,
+        neutral=np.round(np.array(neutral) / 0.01).astype(np.int16),
+        expressed=np.round(np.array(expressed) / 0.01).astype(np.int16),
+        quantum_mm=np.float64(0.01),
+        skin_faces=model.faces[~eye],
+        eye_faces=model.faces[eye],
+        scan_faces=model.faces[face & ~eye],
+        landmark_ids=np.arange(17, 68),
         landmark_vertices=model.faces[marks.faces[17:]],
         landmark_weights=marks.barycentric[17:],
         now7_rows=np.array([19, 22, 25, 28, 16, 31, 37]),

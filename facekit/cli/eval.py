@@ -10,7 +10,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.eval_compare import Compare, named_predictions, run_methods
-from facekit.cli.output import out
+from facekit.cli.output import finish, out
 from facekit.errors import UsageError
 
 app = typer.Typer(help="Benchmarks.", no_args_is_help=True, rich_markup_mode=None)
@@ -208,7 +208,7 @@ def truth(
             out.info(_sentence(name, comparison))
     for name, comparison in document["compared"].items():
         out.info(sentence(name, comparison, unit="mm"))
-    return _finish(document["metrics"], "pictures", start, output)
+    return finish(document["metrics"], "pictures", start, output)
 
 
 @app.command("speed")
@@ -290,10 +290,3 @@ def _sentence(name: str, comparison: dict[str, Any]) -> str:
 
 def _cell(value: object) -> object:
     return "-" if value is None else value
-
-
-def _finish(metrics: dict[str, Any], noun: str, start: float, output: Path | None) -> int:
-    where = f" -> {output}" if output is not None else ""
-    missing = f", {metrics['missing']} missing" if metrics["missing"] else ""
-    out.info(f"{metrics['count']} {noun}{missing} in {time.monotonic() - start:.1f} s{where}")
-    return 5 if metrics["missing"] else 0

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.output import out
+from facekit.cli.output import finish, out
 
 
 class Gate(StrEnum):
@@ -28,18 +28,14 @@ def gates(
         Path | None,
         typer.Option(help=".npz of heads of known neutral shape, for c and d.", metavar="FILE"),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Heads.")] = 24,
+    count: opt.HeadCount = 24,
     yaw: Annotated[str, typer.Option(help="Views of each head, degrees.")] = "0,30",
     samples: Annotated[int, typer.Option(min=20, help="Points of the face compared.")] = 800,
     model: opt.Model = "builtin",
-    source: Annotated[
-        opt.LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")
-    ] = opt.LandmarkSource.BUILTIN,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
+    size: opt.PictureSize = 512,
     seed: opt.Seed = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the report.", metavar="DIR")
-    ] = None,
+    output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
 ) -> int:
@@ -88,11 +84,7 @@ def gates(
             f"[{pair['low_mm']:+.3f}, {pair['high_mm']:+.3f}], {pair['relative_percent']:+.1f} %, "
             f"better on {pair['better_on_percent']:.0f} % of {pair['pictures']} pictures"
         )
-    metrics = document["metrics"]
-    where = f" -> {output}" if output is not None else ""
-    missing = f", {metrics['missing']} missing" if metrics["missing"] else ""
-    out.info(f"{metrics['count']} pictures{missing} in {time.monotonic() - start:.1f} s{where}")
-    return 5 if metrics["missing"] else 0
+    return finish(document["metrics"], "pictures", start, output)
 
 
 def register(app: typer.Typer) -> None:

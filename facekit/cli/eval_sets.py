@@ -28,14 +28,10 @@ def sets(
         str, typer.Option(help="As in facekit fit: auto, none, or a file.", metavar="NAME")
     ] = "auto",
     model: opt.Model = "builtin",
-    source: Annotated[
-        opt.LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")
-    ] = opt.LandmarkSource.BUILTIN,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
+    size: opt.PictureSize = 512,
     seed: opt.Seed = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the report.", metavar="DIR")
-    ] = None,
+    output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
 ) -> int:

@@ -11,7 +11,7 @@ import typer
 from facekit.cli import options as opt
 from facekit.cli.eval_gates import Gate
 from facekit.cli.fit import Renderer
-from facekit.cli.output import out
+from facekit.cli.output import finish, out
 
 
 def solvers(
@@ -20,21 +20,17 @@ def solvers(
         Path | None,
         typer.Option(help=".npz of heads of known neutral shape, for c and d.", metavar="FILE"),
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Heads.")] = 8,
+    count: opt.HeadCount = 8,
     yaw: Annotated[str, typer.Option(help="Views of each head, degrees.")] = "0,30",
     schedule: Annotated[
         str, typer.Option(help="adam-3dmm or adam-deep3d.", metavar="NAME")
     ] = "adam-3dmm",
     renderer: Annotated[Renderer, typer.Option(help="What it draws through.")] = Renderer.BUILTIN,
     model: opt.Model = "builtin",
-    source: Annotated[
-        opt.LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")
-    ] = opt.LandmarkSource.BUILTIN,
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")] = 512,
+    source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
+    size: opt.PictureSize = 512,
     seed: opt.Seed = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the report.", metavar="DIR")
-    ] = None,
+    output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
     as_json: opt.Json = False,
 ) -> int:
@@ -99,11 +95,7 @@ def solvers(
             f"{name}: {energy['ours']:.4g} against {energy['adam']:.4g}, ours lower on "
             f"{energy['ours_lower_percent']:.0f} % of {found['pictures']} pictures"
         )
-    metrics = document["metrics"]
-    where = f" -> {output}" if output is not None else ""
-    missing = f", {metrics['missing']} missing" if metrics["missing"] else ""
-    out.info(f"{metrics['count']} pictures{missing} in {time.monotonic() - start:.1f} s{where}")
-    return 5 if metrics["missing"] else 0
+    return finish(document["metrics"], "pictures", start, output)
 
 
 def register(app: typer.Typer) -> None:

@@ -40,15 +40,6 @@ class Renderer(StrEnum):
     NVDIFFRAST = "nvdiffrast"
 
 
-class SegmentationRange(StrEnum):
-    """How a segmentation network wants its picture; see ``fit.masks``."""
-
-    IMAGENET = "imagenet"
-    UNIT = "unit"
-    SIGNED = "signed"
-    BYTE = "byte"
-
-
 def fit(
     paths: opt.InputPaths,
     output: opt.OutputFolder = Path("out"),
@@ -142,27 +133,10 @@ def fit(
             metavar="NAME",
         ),
     ] = "auto",
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of masks named as the images (white: face), where pixels are fitted; "
-            "without it x.mask.png beside x.jpg is taken.",
-            metavar="DIR",
-        ),
-    ] = None,
-    segmentation: Annotated[
-        Path | None,
-        typer.Option(help="ONNX network that makes masks of faces.", metavar="FILE"),
-    ] = None,
-    face_labels: Annotated[
-        str,
-        typer.Option(
-            help="That network's classes that are face; as it stands those of CelebAMask-HQ."
-        ),
-    ] = "1,2,3,10,12,13",
-    segmentation_range: Annotated[
-        SegmentationRange, typer.Option(help="How that network's input is scaled.")
-    ] = SegmentationRange.IMAGENET,
+    masks: opt.MaskFolder = None,
+    segmentation: opt.Segmentation = None,
+    face_labels: opt.FaceLabels = opt.CELEB_FACE,
+    segmentation_range: opt.SegmentationInput = opt.SegmentationRange.IMAGENET,
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     overwrite: opt.Overwrite = False,
@@ -210,9 +184,9 @@ def fit(
         renderer=renderer.value,
         masks=str(masks or ""),
         segmentation=str(segmentation or ""),
-        face_labels=_labels(face_labels),
+        face_labels=opt.class_numbers(face_labels),
         segmentation_range=segmentation_range.value,
-        network="none" if preset is Preset.FAST else network,
+        network=network if chosen.network else "none",
     )
     texturing = full_texturing() if texture is Texture.FULL else None
     with out.progress("fit") as progress:
@@ -277,17 +251,6 @@ def _focal(text: str) -> tuple[float, float]:
             f"--focal: expected pixels (1200) or a 35 mm equivalent (28mm), got {text!r}"
         )
     return (0.0, focal) if film else (focal, 0.0)
-
-
-def _labels(text: str) -> tuple[int, ...]:
-    from facekit.errors import UsageError
-
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"--face-labels: expected class numbers with commas, got {text!r}"
-        ) from None
 
 
 def _noted(faces: list[dict[str, Any]]) -> list[dict[str, Any]]:

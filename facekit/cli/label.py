@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.fit import SegmentationRange
 from facekit.cli.output import out
 
 
@@ -41,27 +40,10 @@ def label(
             "split."
         ),
     ] = Persons.FILES,
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of masks named as the images (white: face); without it x.mask.png beside "
-            "x.jpg is taken.",
-            metavar="DIR",
-        ),
-    ] = None,
-    segmentation: Annotated[
-        Path | None,
-        typer.Option(help="ONNX network that makes masks of faces.", metavar="FILE"),
-    ] = None,
-    face_labels: Annotated[
-        str,
-        typer.Option(
-            help="That network's classes that are face; as it stands those of CelebAMask-HQ."
-        ),
-    ] = "1,2,3,10,12,13",
-    segmentation_range: Annotated[
-        SegmentationRange, typer.Option(help="How that network's input is scaled.")
-    ] = SegmentationRange.IMAGENET,
+    masks: opt.MaskFolder = None,
+    segmentation: opt.Segmentation = None,
+    face_labels: opt.FaceLabels = opt.CELEB_FACE,
+    segmentation_range: opt.SegmentationInput = opt.SegmentationRange.IMAGENET,
     per_shard: Annotated[int, typer.Option(help="Photographs a shard.", min=1)] = 256,
     shard: opt.ShardShare = "",
     deep3d: Annotated[

@@ -71,6 +71,43 @@ Landmarks = Annotated[
 ]
 
 
+class SegmentationRange(StrEnum):
+    """How a segmentation network wants its picture; see ``fit.masks``."""
+
+    IMAGENET = "imagenet"
+    UNIT = "unit"
+    SIGNED = "signed"
+    BYTE = "byte"
+
+
+# Classes of CelebAMask-HQ that are face.
+CELEB_FACE = "1,2,3,10,12,13"
+MaskFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of masks named as the images (white: face); without it x.mask.png beside "
+        "x.jpg is taken. A fit uses them where it fits pixels.",
+        metavar="DIR",
+    ),
+]
+Segmentation = Annotated[
+    Path | None, typer.Option(help="ONNX network that makes masks of faces.", metavar="FILE")
+]
+FaceLabels = Annotated[
+    str,
+    typer.Option(help="That network's classes that are face; as it stands those of CelebAMask-HQ."),
+]
+SegmentationInput = Annotated[
+    SegmentationRange, typer.Option(help="How that network's input is scaled.")
+]
+HeadCount = Annotated[int, typer.Option(min=1, help="Heads.")]
+PictureSize = Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")]
+BenchLandmarks = Annotated[LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")]
+ReportFolder = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Folder for the report.", metavar="DIR")
+]
+
+
 def class_numbers(text: str) -> tuple[int, ...]:
     """Return a network's classes of a ``--face-labels``.
 

@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -99,6 +100,21 @@ def install_logging(verbosity: int) -> None:
     logger.propagate = False
     levels = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}
     logger.setLevel(levels.get(verbosity, logging.DEBUG))
+
+
+def finish(metrics: dict[str, Any], noun: str, start: float, output: Path | None) -> int:
+    """Say how many items a bench scored, in what time and where; return its exit code.
+
+    Args:
+        metrics: ``count`` and ``missing``.
+        noun: what was scored, plural.
+        start: ``time.monotonic()`` when it began.
+        output: folder of the report, or None.
+    """
+    where = f" -> {output}" if output is not None else ""
+    missing = f", {metrics['missing']} missing" if metrics["missing"] else ""
+    out.info(f"{metrics['count']} {noun}{missing} in {time.monotonic() - start:.1f} s{where}")
+    return 5 if metrics["missing"] else 0
 
 
 def _cell(value: object) -> str:

@@ -8,7 +8,7 @@ from facekit.detect.parameters import CropReading
 from facekit.fit.prior import FacePrior
 from facekit.morphable.model import MorphableModel
 
-# A network's deviations are those of faces that vary more than the model's own.
+# Added to every deviation, so that no coefficient is known beyond what a network can tell.
 _LEAST_STD = 0.05
 
 

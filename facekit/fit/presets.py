@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facekit.errors import UsageError
 from facekit.fit.first_order.config import RENDERERS, SCHEDULES
@@ -15,14 +15,16 @@ class Preset:
     Attributes:
         photometric: fit the pixels after the landmarks; see ``FitOptions.photometric``.
         first_order: a published Adam schedule instead of facekit's own solver, or empty.
+        network: start from what a parameter network sees; see ``FitOptions.network``.
     """
 
     photometric: bool = False
     first_order: str = ""
+    network: bool = True
 
 
 PRESETS = {
-    "fast": Preset(),
+    "fast": Preset(network=False),
     "default": Preset(),
     "best": Preset(photometric=True),
     **{name: Preset(first_order=name) for name in SCHEDULES},
@@ -57,4 +59,4 @@ def choose_preset(name: str, *, photometric: bool = False, renderer: str = "buil
             f"--renderer {renderer}: only --preset {names} draws through it; the other presets' "
             "solver needs no renderer"
         )
-    return Preset(photometric=photometric or chosen.photometric)
+    return replace(chosen, photometric=photometric or chosen.photometric)

@@ -74,6 +74,19 @@ def align_similarity(
     return SimilarityTransform(scale, rotation, mean_target - scale * rotation @ mean_source)
 
 
+def similarity_motions(points: np.ndarray) -> np.ndarray:
+    """Return how small moves, turns and growth displace points (N, 3), as (7, N, 3) float64.
+
+    Moves along x, y and z, turns about them through the points' middle (per radian), growth about
+    it (per unit of scale).
+    """
+    places = check_array(points, "points", shape=("N", 3)).astype(np.float64)
+    places -= places.mean(axis=0)
+    moves = [np.broadcast_to(axis, places.shape) for axis in np.eye(3)]
+    turns = [np.cross(axis, places) for axis in np.eye(3)]
+    return np.stack([*moves, *turns, places])
+
+
 def compose(second: SimilarityTransform, first: SimilarityTransform) -> SimilarityTransform:
     """Return x -> second(first(x))."""
     return SimilarityTransform(

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from facekit.errors import InputError
+from facekit.geometry.alignment import similarity_motions
 from facekit.morphable.model import MorphableModel
 from facekit.simulate.noise import solid_noise
 from facekit.simulate.subject import Subject
@@ -41,15 +42,10 @@ class IrregularShapes:
         self._model, self._mirror, self.amount_mm = model, model.mirror, amount_mm
         region = model.regions.get("scan", np.ones(model.num_vertices, bool))
         self._rows = np.flatnonzero(region)
-        places = model.mean[self._rows].astype(np.float64)
-        places -= places.mean(0)
-        moves = [np.broadcast_to(axis, places.shape).ravel() for axis in np.eye(3)]
-        turns = [np.cross(axis, places).ravel() for axis in np.eye(3)]
-        shape = model.identity_modes[:, self._rows].reshape(model.num_identity, -1)
         # Least squares over modes and a small similarity together.
-        self._columns = np.column_stack(
-            [shape.T.astype(np.float64), *moves, *turns, places.ravel()]
-        )
+        shape = model.identity_modes[:, self._rows].astype(np.float64)
+        fields = np.concatenate([shape, similarity_motions(model.mean[self._rows])])
+        self._columns = fields.reshape(len(fields), -1).T
         normal = self._columns.T @ self._columns
         self._solve = np.linalg.inv(
             normal + 1e-6 * np.trace(normal) / len(normal) * np.eye(len(normal))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from facekit.detect.landmark_sets import ibug68_to_five
 from facekit.detect.parameters import mirrored_vector, mirrors
 from facekit.errors import InputError
-from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.alignment import SimilarityTransform, compose
 from facekit.geometry.crop import five_crop, warp
 from facekit.geometry.crop_pose import REFERENCE_MM, encode_pose
 from facekit.learn.loop import LoopConfig
@@ -290,7 +290,7 @@ class ParamsTask:
         to_crop = self._moved(upright, rng, size) if moved else upright
         image = warp(face.image, to_crop, size=size)
         values, distance = coefficients_in_crop(
-            self.layout, face.params, _after(face.crop, to_crop), size=size
+            self.layout, face.params, compose(to_crop, face.crop), size=size
         )
         if moved and rng.random() < 0.5:
             image = np.ascontiguousarray(image[:, ::-1])
@@ -308,8 +308,8 @@ class ParamsTask:
         turn = np.array([[cos, -sin], [sin, cos]])
         middle = np.full(2, (size - 1) / 2)
         shift = rng.normal(0, c.shift * poor, 2) * size
-        return _after(
-            crop, SimilarityTransform(scale, turn, middle + shift - scale * turn @ middle)
+        return compose(
+            SimilarityTransform(scale, turn, middle + shift - scale * turn @ middle), crop
         )
 
     def _negative(self, row: int, rng: np.random.Generator) -> np.ndarray:
@@ -348,15 +348,6 @@ def coefficients_in_crop(
         "light": roll_light(params["light"], crop.rotation),
     }
     return layout.pack(parts), distance
-
-
-def _after(first: SimilarityTransform, second: SimilarityTransform) -> SimilarityTransform:
-    """The transform that applies ``first``, then ``second``."""
-    return SimilarityTransform(
-        first.scale * second.scale,
-        second.rotation @ first.rotation,
-        second.apply(first.translation),
-    )
 
 
 def _batch(images: list[np.ndarray], rows: list[tuple[Any, ...]]) -> ParamsBatch:

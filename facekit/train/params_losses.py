@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facekit.geometry.alignment import similarity_motions
 from facekit.geometry.crop_pose import REFERENCE_MM
 from facekit.geometry.mesh import vertex_normals
 from facekit.morphable.layout import CoefficientLayout, model_layout
@@ -38,8 +39,6 @@ def shape_metric(
     """
     rows = np.flatnonzero(model.regions.get("scan", np.ones(model.num_vertices, bool)))
     normals = vertex_normals(model.mean, model.faces)[rows].astype(np.float64)
-    places = model.mean[rows].astype(np.float64)
-    places -= places.mean(0)
 
     def weighed(displacements: np.ndarray) -> np.ndarray:
         """Columns of squares to sum, of displacements (N, V', 3)."""
@@ -47,9 +46,7 @@ def shape_metric(
         whole = np.sqrt(tangential) * displacements.reshape(len(displacements), -1)
         return np.concatenate([along, whole], axis=1).T
 
-    moves = [np.broadcast_to(axis, places.shape) for axis in np.eye(3)]
-    turns = [np.cross(axis, places) for axis in np.eye(3)]
-    rigid, _ = np.linalg.qr(weighed(np.stack([*moves, *turns, places])))
+    rigid, _ = np.linalg.qr(weighed(similarity_motions(model.mean[rows])))
     columns = weighed(modes[:, rows].astype(np.float64))
     columns -= rigid @ (rigid.T @ columns)
     return columns.T @ columns / len(rows)

@@ -11,6 +11,7 @@ import numpy as np
 
 from facekit.config import dump_toml
 from facekit.errors import InputError
+from facekit.geometry.crop import CROP_ID
 from facekit.io.atomic import make_folder, write_json, write_text
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
@@ -158,7 +159,7 @@ def _run(
         "params",
         asdict(task.config),
         layout=task.layout.document(),
-        crop="five-v1",
+        crop=CROP_ID,
         model_sha256=model.sha256,
     )
     best = train(task, network, task.config.loop, run, info, resume=resume, progress=progress)
