@@ -16,14 +16,14 @@ _NOT_SKIN = ("eyes", "mouth_inside", "nostrils", "lips", "brows")
 
 
 class Parameters(NamedTuple):
-    """What the steps move; batches of one.
+    """What the steps of a fit move, in batches of one, or what a network says of B faces.
 
     Attributes:
-        identity: (1, K); albedo: (1, A), both in standard deviations.
-        expression: (1, E) deviations from the prior's mean.
-        gamma: (1, 3, 9) light; see ``shading.published_light``.
-        angles: (1, 3) about x, y and z, radians: R = Rz Ry Rx; x right, y up, z to the viewer.
-        shift: (1, 3) x right, y down, z away, tenths of the distance at the start.
+        identity: (B, K); albedo: (B, A), both in standard deviations.
+        expression: (B, E) deviations from the prior's mean.
+        gamma: (B, 3, 9) light; see ``shading.published_light``.
+        angles: (B, 3) about x, y and z, radians: R = Rz Ry Rx; x right, y up, z to the viewer.
+        shift: (B, 3) x right, y down, z away, tenths of the distance at the start.
     """
 
     identity: Tensor
@@ -93,23 +93,23 @@ class TorchFace:
             at.expression.copy_(torch.minimum(torch.maximum(at.expression, low), high))
 
     def coefficients(self, at: Parameters) -> Tensor:
-        """Identity and expression weights (1, K + E) as the model takes them."""
+        """Identity and expression weights (B, K + E) as the model takes them."""
         weights = self.expression_mean + self.expression_std * at.expression
         return torch.cat([at.identity, weights], dim=1)
 
     def vertices(self, coefficients: Tensor) -> Tensor:
-        """The region's vertices (1, V, 3) about its centre, head frame, mm."""
-        return (coefficients @ self.modes).view(1, -1, 3) + self.mean
+        """The region's vertices (B, V, 3) about its centre, head frame, mm."""
+        return (coefficients @ self.modes).view(len(coefficients), -1, 3) + self.mean
 
     def marks(self, coefficients: Tensor) -> Tensor:
-        """The 68 landmarks (1, 68, 3) about the centre, head frame, mm."""
-        return (coefficients @ self.marks_modes).view(1, -1, 3) + self.marks_mean
+        """The 68 landmarks (B, 68, 3) about the centre, head frame, mm."""
+        return (coefficients @ self.marks_modes).view(len(coefficients), -1, 3) + self.marks_mean
 
     def albedo(self, at: Parameters) -> Tensor:
-        """Linear albedo (1, V, 3)."""
+        """Linear albedo (B, V, 3), or (1, V, 3) of a model without modes."""
         if not self.num_albedo:
             return self.albedo_mean[None]
-        return (at.albedo @ self.albedo_modes).view(1, -1, 3) + self.albedo_mean
+        return (at.albedo @ self.albedo_modes).view(len(at.albedo), -1, 3) + self.albedo_mean
 
 
 def rotation(angles: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from facekit.fit.terms.identity import Embedding, identity_loss
 from facekit.fit.terms.points import (
     adam_landmark_weights,
     deep3d_landmark_weights,
+    five_of_68,
     landmark_loss,
 )
 from facekit.fit.terms.skin import skin_probability
@@ -23,9 +24,6 @@ from facekit.fit.terms.surface import albedo_constancy, light_whiteness
 from facekit.geometry.crop import box_crop, crop_camera, warp
 from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler
 from facekit.types import DetectedFace
-
-# Eye corners, nose tip and mouth corners of the 68 points: ``five`` is linear in them.
-_FIVE = ((36, 39), (42, 45), (30,), (48,), (54,))
 
 
 class FirstOrderProblem:
@@ -157,8 +155,8 @@ class FirstOrderProblem:
                 self.embedding,
                 self.image,
                 self.drawn.picture(*scene, config.size),
-                _five(self.observed),
-                _five(points.detach()),
+                five_of_68(self.observed),
+                five_of_68(points.detach()),
             )
         return found
 
@@ -179,10 +177,6 @@ class FirstOrderProblem:
             return value
 
         solver.step(closure)
-
-
-def _five(points: Tensor) -> Tensor:
-    return torch.stack([points[:, list(rows)].mean(1) for rows in _FIVE], dim=1)
 
 
 def _to_uint8(mask: np.ndarray) -> np.ndarray:

@@ -11,6 +11,16 @@ from facekit.fit.terms.checks import check_same_dtype, check_tensor, check_weigh
 _NOSE = (28, 29, 30)
 _INNER_MOUTH = range(60, 68)
 _MOUTH = range(48, 68)
+# Eye corners, nose tip and mouth corners of the 68 points: ``five`` is linear in them.
+_FIVE = ((36, 39), (42, 45), (30,), (48,), (54,))
+
+
+def five_of_68(points: Tensor) -> Tensor:
+    """Return right eye, left eye, nose tip, right and left mouth corner (B, 5, D) of 68 points.
+
+    An eye is the middle of its corners.
+    """
+    return torch.stack([points[:, list(rows)].mean(1) for rows in _FIVE], dim=1)
 
 
 def deep3d_landmark_weights() -> Tensor:

@@ -25,10 +25,19 @@ class Mixture(NamedTuple):
 
     def density(self, colours: np.ndarray) -> np.ndarray:
         """Return the density (...) at colours (..., 3)."""
-        offset = colours[..., None, :] - self.means
-        power = np.einsum("...kc,kcd,...kd->...k", offset, self.precisions, offset)
+        # The exponents are quadratic polynomials of the colour: ten monomials, one product.
+        first, second = np.triu_indices(3)
+        twice = np.where(first == second, 1.0, 2.0)
+        towards = np.einsum("kcd,kd->kc", self.precisions, self.means)
+        constant = np.einsum("kc,kc->k", towards, self.means)
+        polynomial = np.concatenate(
+            [self.precisions[:, first, second] * twice, -2 * towards, constant[:, None]], axis=1
+        )
+        flat = colours.reshape(-1, 3)
+        monomials = [flat[:, first] * flat[:, second], flat, np.ones((len(flat), 1))]
+        power = np.concatenate(monomials, axis=1) @ polynomial.T
         scale = np.sqrt(np.linalg.det(self.precisions)) / (2 * np.pi) ** 1.5
-        return np.exp(-0.5 * power) @ (self.weights * scale)
+        return (np.exp(-0.5 * power) @ (self.weights * scale)).reshape(colours.shape[:-1])
 
 
 def _mixture(*rows: tuple[float, ...]) -> Mixture:
