@@ -18,6 +18,7 @@ from facekit.cli import (
     eval_gates,
     eval_images,
     eval_landmarks,
+    eval_networks,
     eval_posterior,
     eval_scans,
     eval_sets,
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
     eval_gates.register(eval.app)
     eval_posterior.register(eval.app)
     eval_sets.register(eval.app)
+    eval_networks.register(eval.app)
     eval_solvers.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)

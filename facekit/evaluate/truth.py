@@ -86,7 +86,7 @@ class TruthResult(NamedTuple):
 
     def methods(self) -> dict[str, ScanEvaluation]:
         """Return each method in the shape that comparisons take; a person is a head."""
-        return _as_scans(self.scores)
+        return as_scans(self.scores)
 
 
 def parse_angles(text: str) -> tuple[float, ...]:
@@ -118,7 +118,7 @@ def fit_methods(fitter: FaceFitter, detector: Detector) -> dict[str, Predict]:
             raise ItemError("the picture has no true landmarks")
         points = picture.ibug68
         box = np.concatenate([points.min(axis=0), np.ptp(points, axis=0)])
-        face = DetectedFace(box, 1.0, ibug68=points)
+        face = DetectedFace(box, 1.0, ibug68=points, jaw_on_outline=False)
         return model_prediction(model, fitter.fit(picture.image, face).neutral)
 
     return {LANDMARK_FIT: detected_fit(fitter, detector), EXACT_LANDMARK_FIT: exact}
@@ -225,7 +225,7 @@ def evaluate_truth(
         "detector": detector.fingerprint,
     }
     document = heads_report(scores, main=main, seed=options.seed, protocol=protocol)
-    everything = _as_scans(scores)
+    everything = as_scans(scores)
     document["compared"] = {}
     for name in predictions or {}:
         first, second = everything[main].items, everything[name].items
@@ -309,7 +309,8 @@ def random_view(rng: np.random.Generator, yaw_deg: float, size: int) -> View:
     )
 
 
-def _as_scans(scores: Sequence[HeadScore]) -> dict[str, ScanEvaluation]:
+def as_scans(scores: Sequence[HeadScore]) -> dict[str, ScanEvaluation]:
+    """Return each method's scores as an evaluation of scans; a person is a head."""
     table: dict[str, list[ScanItem]] = {}
     for score in scores:
         details = dict(score.details)

@@ -9,6 +9,7 @@ from facekit.geometry.crop_pose import (
     CropPose,
     decode_pose,
     encode_pose,
+    place_in_crop,
     rotation_of_columns,
 )
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix, rotvec_to_matrix
@@ -88,3 +89,26 @@ def test_rejections():
         encode_pose(rotation, np.array([0, 0, -500.0]), K, crop, size=100)
     with pytest.raises(InputError, match="rotation columns"):
         decode_pose(CropPose(np.zeros(5), np.zeros(3)), K, crop, size=100)
+
+
+def test_points_lie_in_the_crop_where_the_camera_sees_them():
+    rng = np.random.default_rng(1)
+    points = rng.normal(0, 50, (40, 3)) + [0, 0, 40]
+    rotation, translation = pose(0.5, (0.0, 0.0, 650.0))
+    crop = square_crop(np.array([310.0, 250.0]), 260.0, size=160, roll=0.2)
+    seen = encode_pose(rotation, translation, K, crop, size=160)
+    pixels = (points @ rotation.T + translation) @ K.T
+    expected = crop.apply(pixels[:, :2] / pixels[:, 2:])
+    placed = place_in_crop(points, seen, distance_mm=650.0, size=160)
+    np.testing.assert_allclose(placed, expected, atol=1e-6)
+
+
+def test_twelve_degrees_beside_the_axis_costs_less_than_three_percent_of_the_side():
+    points = np.random.default_rng(2).normal(0, 50, (40, 3)) + [0, 0, 40]
+    rotation, translation = pose(0.2, (150.0, 90.0, 800.0))
+    pixels = (points @ rotation.T + translation) @ K.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    crop = square_crop(pixels.mean(0), 220.0, size=160)
+    seen = encode_pose(rotation, translation, K, crop, size=160)
+    placed = place_in_crop(points, seen, distance_mm=819.0, size=160)
+    assert np.abs(placed - crop.apply(pixels)).max() < 0.03 * 160
