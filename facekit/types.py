@@ -151,6 +151,9 @@ class DetectedFace:
         confidence: (68,) in [0, 1], or None.
         visible: (68,) bool, or None.
         yaw_deg, pitch_deg, roll_deg: head pose, NaN when unknown.
+        jaw_on_outline: what the labeller's jaw points (iBUG 0 to 16) are: on the face's outline in
+            the image, as annotators of single images draw them, or (False) fixed points of the
+            surface, which may be hidden.
     """
 
     box: np.ndarray
@@ -164,6 +167,7 @@ class DetectedFace:
     yaw_deg: float = float("nan")
     pitch_deg: float = float("nan")
     roll_deg: float = float("nan")
+    jaw_on_outline: bool = True
 
     def __post_init__(self) -> None:
         for name, shape in (

@@ -56,7 +56,10 @@ def dense_crop(dense: np.ndarray, *, size: int, margin: float = CROP_MARGIN):
 def face_from_dense(
     dense: np.ndarray, *, score: float, confidence: np.ndarray | None = None
 ) -> DetectedFace:
-    """Return a face with every set, pose and visibility from 478 points in image pixels."""
+    """Return a face with every set, pose and visibility from 478 points in image pixels.
+
+    Dense points are points of the surface, hidden ones too, so its jaw is on no outline.
+    """
     dense = np.asarray(dense, dtype=np.float64)
     ibug68 = dense_to_ibug68(dense)
     pose = estimate_pose(ibug68)
@@ -72,6 +75,7 @@ def face_from_dense(
         yaw_deg=pose.yaw_deg,
         pitch_deg=pose.pitch_deg,
         roll_deg=pose.roll_deg,
+        jaw_on_outline=False,
     )
 
 
@@ -83,7 +87,7 @@ def face_from_ibug68(
     iris: np.ndarray | None = None,
     confidence: np.ndarray | None = None,
 ) -> DetectedFace:
-    """Return a face from 68 points in image pixels."""
+    """Return a face from 68 points in image pixels, the jaw on the face's outline."""
     points = np.asarray(ibug68, dtype=np.float64)
     five = ibug68_to_five(points)
     pose = estimate_pose(points)

@@ -279,7 +279,7 @@ def _open_heads(
 
 def _face(points: np.ndarray) -> DetectedFace:
     low, high = points.min(axis=0), points.max(axis=0)
-    return DetectedFace(np.concatenate([low, high - low]), 1.0, ibug68=points)
+    return DetectedFace(np.concatenate([low, high - low]), 1.0, ibug68=points, jaw_on_outline=False)
 
 
 def _fitted(

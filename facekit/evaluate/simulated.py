@@ -253,6 +253,7 @@ def _write_picture(root: Path, image: str, portrait: Portrait) -> None:
         portrait.box.astype(np.float64),
         1.0,
         ibug68=portrait.landmarks_2d.astype(np.float64),
+        jaw_on_outline=False,
     )
     height, width = portrait.image.shape[:2]
     path = (root / "truth" / image).with_suffix(".json")

@@ -134,6 +134,7 @@ class SolverBench:
                 intrinsics=camera,
                 confidence=face.confidence,
                 config=self.pixels.landmark_config,
+                outline=face.jaw_on_outline,
             )
 
         start = run(LANDMARK_FIT, marks)

@@ -54,15 +54,10 @@ class ImageSetConfig:
     """Settings of a joint fit; chosen on renders of 24 heads, none of them in the published bench.
 
     Attributes:
-        outline: whether the labeller marks the jaw where the face's outline is, as 2D labels do;
-            else its jaw points are points of the surface that may be hidden, as facekit's are.
-        turn_growth: as in ``LandmarkFitConfig``, where the jaw is no outline.
         odd: how far a photograph must be from the others to be left out, where 0.7 is usual; see
             ``fit.odd_photo``. Of 360 photographs in sets of one person none was left out.
     """
 
-    outline: bool = False
-    turn_growth: float = 0.5
     odd: float = 1.3
 
 
@@ -135,20 +130,15 @@ class ImageSetFitter:
     fitter: FaceFitter
     config: ImageSetConfig = field(default_factory=ImageSetConfig)
 
-    @cached_property
+    @property
     def basis(self) -> LandmarkBasis:
-        """The model's landmark rows, the jaw as the labeller marks it."""
-        basis = self.fitter.basis
-        if self.config.outline:
-            return basis
-        return replace(basis, strips=tuple(np.array([row]) for row in range(len(basis.strips))))
+        """The model's landmark rows."""
+        return self.fitter.basis
 
-    @cached_property
+    @property
     def landmark_config(self) -> LandmarkFitConfig:
         """Settings of a single photograph's landmarks."""
-        if self.config.outline:
-            return self.fitter.config
-        return replace(self.fitter.config, turn_growth=self.config.turn_growth)
+        return self.fitter.config
 
     @cached_property
     def pixels(self) -> SetPixels:
@@ -225,6 +215,7 @@ class ImageSetFitter:
             confidence=face.confidence,
             config=replace(self.landmark_config, log_focal_std=focal.log_std),
             prior=belief,
+            outline=face.jaw_on_outline,
         )
         if belief is None:
             scale = self.landmark_config.identity_scale
@@ -319,14 +310,11 @@ class ImageSetFitter:
             face, fit = start.face, start.fit
             height, width = members[index].image.shape[:2]
             intrinsics = centred_intrinsics(start.focal.focal_px, width, height)
-            trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
-            marks = np.asarray(face.ibug68, np.float64)
             problem, judge = (
-                LandmarkProblem(
+                LandmarkProblem.of_face(
                     rows,
                     model,
-                    marks,
-                    trust.astype(np.float64),
+                    face,
                     intrinsics,
                     replace(config, log_focal_std=start.focal.log_std),
                     prior,

@@ -49,6 +49,7 @@ def fit_landmarks(
     confidence: np.ndarray | None = None,
     config: LandmarkFitConfig | None = None,
     prior: FacePrior | None = None,
+    outline: bool = True,
 ) -> LandmarkFit:
     """Fit a model to 68 image points.
 
@@ -61,6 +62,8 @@ def fit_landmarks(
         confidence: (68,) in [0, 1]; a point's variance is divided by it. 0 leaves a point out.
         config: settings.
         prior: what is believed of the coefficients; None takes the model's own.
+        outline: whether the jaw's points lie on the face's outline in the image, as 2D labels do;
+            else they are fixed points of the surface (``DetectedFace.jaw_on_outline``).
 
     Raises:
         InputError: wrong shapes or non-finite values.
@@ -77,6 +80,7 @@ def fit_landmarks(
         np.asarray(intrinsics, np.float64),
         config,
         None if prior is None else check_prior(prior, model),
+        outline=outline,
     )
     try:
         return _solve(problem)

@@ -1,8 +1,9 @@
 """The rows of a morphable model that 68 landmarks see, with the jaw free to move.
 
-Jaw landmarks mark the outline of the face in the image, not fixed points of the surface: as the
-head turns away, the outline on the far side wanders over the cheek towards the nose. Each jaw
-landmark therefore has a strip of candidates, and the fit takes the one on the outline.
+Where a labeller's jaw landmarks mark the outline of the face in the image and not fixed points of
+the surface (``DetectedFace.jaw_on_outline``), the outline on the far side wanders over the cheek
+towards the nose as the head turns away. Each jaw landmark therefore has a strip of candidates, and
+the fit of such landmarks takes the one on the outline.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.prior import FacePrior, model_prior
 from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix
 from facekit.morphable.model import MorphableModel
+from facekit.types import DetectedFace
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class LandmarkFitConfig:
         label_noise_px: pixel noise of the labeller, added to the model's stored covariance.
         turn_growth: how a labeller's deviations grow from near-frontal views, where they were
             measured, to turned ones: the variance takes the factor 1 + (growth sin yaw)^2.
-            Chosen on renders of 30 heads of known shape, none of them in the published bench.
+            Chosen on renders of heads of known shape, none of them in the published bench.
+        outline_turn_growth: the same of a labeller whose jaw points are on the face's outline:
+            as the head turns they are other points, which the model's strips follow roughly.
         identity_scale: prior deviation of the identity coefficients.
         robust_dof: degrees of freedom of the Student-t noise.
         log_focal_std: prior deviation of the logarithm of the focal length; 0 keeps it fixed.
@@ -50,7 +53,8 @@ class LandmarkFitConfig:
     discrepancy_mm: float = 1.0
     discrepancy_length_mm: float = 35.0
     label_noise_px: float = 0.7
-    turn_growth: float = 4.5
+    turn_growth: float = 0.5
+    outline_turn_growth: float = 4.5
     identity_scale: float = 1.0
     robust_dof: float = 8.0
     log_focal_std: float = 0.0
@@ -108,7 +112,17 @@ class FaceState(NamedTuple):
 
 
 class LandmarkProblem:
-    """Residuals, their derivatives and the priors of one face."""
+    """Residuals, their derivatives and the priors of one face.
+
+    Args:
+        basis: of the model.
+        model: gives the expression prior and bounds.
+        observed: (68, 2) pixels; trust: (68,) in [0, 1].
+        intrinsics: (3, 3); with a free focal length its own is the prior's centre.
+        config: settings.
+        prior: what is believed of the coefficients; None takes the model's own.
+        outline: whether jaw points lie on the face's outline; else they are the basis' own rows.
+    """
 
     def __init__(
         self,
@@ -119,7 +133,10 @@ class LandmarkProblem:
         intrinsics: np.ndarray,
         config: LandmarkFitConfig,
         prior: FacePrior | None = None,
+        *,
+        outline: bool = True,
     ) -> None:
+        self.outline = outline
         self.basis, self.observed, self.trust, self.config = basis, observed, trust, config
         self.focal = np.array([intrinsics[0, 0], intrinsics[1, 1]])
         self.centre = intrinsics[:2, 2]
@@ -135,6 +152,29 @@ class LandmarkProblem:
         infinite = np.full(K, np.inf)
         self.lower = np.concatenate([-infinite, model.expression_bounds[:, 0]])
         self.upper = np.concatenate([infinite, model.expression_bounds[:, 1]])
+
+    @classmethod
+    def of_face(
+        cls,
+        basis: LandmarkBasis,
+        model: MorphableModel,
+        face: DetectedFace,
+        intrinsics: np.ndarray,
+        config: LandmarkFitConfig,
+        prior: FacePrior | None = None,
+    ) -> LandmarkProblem:
+        """Return the problem of a detection with ``ibug68``, as its labeller marks faces."""
+        trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
+        return cls(
+            basis,
+            model,
+            np.asarray(face.ibug68, np.float64),
+            trust.astype(np.float64),
+            intrinsics,
+            config,
+            prior,
+            outline=face.jaw_on_outline,
+        )
 
     def initial_pose(self, log_focal: float = 0.0) -> FaceState:
         """Pose of the mean face by scaled orthography from least squares (68 points).
@@ -173,6 +213,8 @@ class LandmarkProblem:
 
     def rows(self, state: FaceState) -> np.ndarray:
         """Rows of the landmarks for a state (the jaw's outline)."""
+        if not self.outline:
+            return np.arange(68)
         points = self.basis.points(state.coefficients)
         return self.basis.visible_rows(points, state.rotation, state.translation)
 
@@ -184,7 +226,9 @@ class LandmarkProblem:
         turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
         covariance = px_per_mm**2 * (turn @ self.basis.covariance_mm2 @ turn.T)
         sin_yaw = float((HEAD_TO_CAMERA @ state.rotation)[2, 0])
-        covariance *= 1 + (self.config.turn_growth * sin_yaw) ** 2
+        config = self.config
+        growth = config.outline_turn_growth if self.outline else config.turn_growth
+        covariance *= 1 + (growth * sin_yaw) ** 2
         return covariance + self.config.label_noise_px**2 * np.eye(2), px_per_mm
 
     def noise(self, state: FaceState) -> np.ndarray:

@@ -201,6 +201,7 @@ class FaceFitter:
                 confidence=face.confidence,
                 config=replace(self.config, log_focal_std=focal.log_std),
                 prior=prior,
+                outline=face.jaw_on_outline,
             )
             intrinsics[[0, 1], [0, 1]] = fit.focal
             if self.photometric:

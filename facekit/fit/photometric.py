@@ -115,12 +115,10 @@ class PhotometricFitter:
         mask: np.ndarray | None = None,
     ) -> PhotometricProblem:
         """Return the energy that ``fit`` lowers, with its arguments."""
-        trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
-        marks = LandmarkProblem(
+        marks = LandmarkProblem.of_face(
             self.basis,
             self.model,
-            np.asarray(face.ibug68, np.float64),
-            trust.astype(np.float64),
+            face,
             intrinsics,
             replace(self.landmark_config, log_focal_std=0.0),
             None if prior is None else check_prior(prior, self.model),

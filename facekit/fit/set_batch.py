@@ -13,7 +13,7 @@ import numpy as np
 from facekit.errors import InputError, ItemError, UsageError
 from facekit.export.face import PERSON_FILES
 from facekit.fit.batch import BatchResult, PhotoFitter, Texturing, summarise
-from facekit.fit.image_set import ImageSetConfig, ImageSetFitter, Member, SetFit
+from facekit.fit.image_set import ImageSetFitter, Member, SetFit
 from facekit.fit.options import FitOptions
 from facekit.io.atomic import atomic_folder
 from facekit.io.discover import InputImage, find_images
@@ -22,8 +22,6 @@ from facekit.runs import RunFolder, file_sha256
 
 # Folder of what all photographs say of a person, beside those of the photographs.
 PERSON = "person"
-# Labellers that mark the jaw where the face's outline is; all others mark points of the surface.
-_OUTLINES = ("fan", "files")
 
 
 class _Look(NamedTuple):
@@ -69,7 +67,6 @@ def fit_people(
     items = find_images(paths, output=output)
     people = _people(items)
     fitter = PhotoFitter(options, texturing)
-    config = ImageSetConfig(outline=options.landmarks in _OUTLINES)
     described = {k: v for k, v in asdict(options).items() if k != "allow_download"}
     run = RunFolder(
         output,
@@ -87,7 +84,7 @@ def fit_people(
             content = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
             keys = [item.key for item in group] + [_key(name, PERSON)]
             if not all(run.is_done(key, content) for key in keys):
-                records = _fit_person(fitter, config, name, group, output)
+                records = _fit_person(fitter, name, group, output)
                 for key, record in records.items():
                     run.record(key, {"sha256": content, **record})
                     made += len(record["faces"])
@@ -118,7 +115,6 @@ def _key(folder: str, name: str) -> str:
 
 def _fit_person(
     fitter: PhotoFitter,
-    config: ImageSetConfig,
     name: str,
     group: Sequence[InputImage],
     output: Path,
@@ -139,7 +135,7 @@ def _fit_person(
         person["error"] = "no photograph shows a face"
         return records
     try:
-        found = ImageSetFitter(fitter.fitter, config).fit([look.member for look in looks])
+        found = ImageSetFitter(fitter.fitter).fit([look.member for look in looks])
     except ItemError as error:
         person["error"] = str(error)
         return records

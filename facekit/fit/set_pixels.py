@@ -68,12 +68,10 @@ class SetPixels:
         for image, face, start, mask in zip(images, faces, starts, masks, strict=True):
             height, width = image.shape[:2]
             intrinsics = centred_intrinsics(start.focal, width, height)
-            trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
-            marks = LandmarkProblem(
+            marks = LandmarkProblem.of_face(
                 basis,
                 model,
-                np.asarray(face.ibug68, np.float64),
-                trust.astype(np.float64),
+                face,
                 intrinsics,
                 replace(louder(fitter.landmark_config, count), log_focal_std=0.0),
                 prior,

@@ -46,6 +46,7 @@ def face_document(face: DetectedFace) -> dict[str, Any]:
     for name in _ANGLES:
         angle = float(getattr(face, name))
         document[name] = None if math.isnan(angle) else round(angle, 2)
+    document["jaw_on_outline"] = face.jaw_on_outline
     return document
 
 
@@ -71,6 +72,8 @@ def _face(entry: dict[str, Any]) -> DetectedFace:
         if entry.get(name) is not None:
             values[name] = float(entry[name])
     score = float(entry.get("score", 1.0))
+    # 68 points of unknown origin are mostly annotations of single images.
+    values["jaw_on_outline"] = bool(entry.get("jaw_on_outline", True))
     return DetectedFace(box=np.asarray(entry["box"], float), score=score, **values)
 
 

@@ -92,3 +92,15 @@ def test_a_damaged_file_is_this_items_failure(photo, name):
     path.with_suffix(".pts").write_text("nothing")
     with pytest.raises(ItemError, match="landmark points"):
         open_detector(name).detect(image, path=path)
+
+
+def test_files_say_what_their_jaw_is(tmp_path):
+    image = tmp_path / "x.png"
+    write_image(image, np.zeros((48, 64, 3), np.uint8))
+    dense = np.random.default_rng(0).uniform(5, 40, (478, 2))
+    np.savez(tmp_path / "x.npz", dense478=dense)
+    (face,) = open_detector("files").detect(np.zeros((48, 64, 3), np.uint8), path=image)
+    assert not face.jaw_on_outline  # dense points lie on the surface
+    np.savez(tmp_path / "x.npz", ibug68=dense[:68])
+    (face,) = open_detector("files").detect(np.zeros((48, 64, 3), np.uint8), path=image)
+    assert face.jaw_on_outline

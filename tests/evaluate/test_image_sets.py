@@ -40,7 +40,7 @@ def told(monkeypatch):
         def detect(self, image, *, path=None):
             points = truth[image.tobytes()]
             box = np.concatenate([points.min(axis=0), np.ptp(points, axis=0)])
-            return [DetectedFace(box, 0.9, ibug68=points)]
+            return [DetectedFace(box, 0.9, ibug68=points, jaw_on_outline=False)]
 
     monkeypatch.setattr(image_sets, "photograph_head", telling)
     monkeypatch.setattr(image_sets, "open_detector", lambda *a, **k: Told())

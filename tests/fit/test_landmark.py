@@ -3,7 +3,7 @@ import pytest
 from toy import toy_model
 
 from facekit.errors import InputError, ItemError
-from facekit.fit.landmark import LandmarkFitConfig, LandmarkProblem, fit_landmarks
+from facekit.fit.landmark import FaceState, LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.geometry.cameras import project
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
@@ -163,7 +163,7 @@ def test_a_free_focal_length_is_recovered_where_perspective_shows():
     assert fit.focal == pytest.approx(1200, rel=0.05)
 
 
-def test_the_jaw_moves_to_the_outline_of_a_turned_head():
+def model_with_strips():
     import dataclasses
 
     from toy import ellipsoid, frontal_landmarks, on_surface
@@ -174,7 +174,11 @@ def test_the_jaw_moves_to_the_outline_of_a_turned_head():
         line = np.stack([np.linspace(x, 0.1 * x, 12), np.full(12, y)], axis=1)
         strips[f"jaw_strip_{index:02d}"] = on_surface(vertices, faces, line)
     model = dataclasses.replace(MODEL, landmarks={**MODEL.landmarks, **strips})
-    basis = build_landmark_basis(model)
+    return model, build_landmark_basis(model)
+
+
+def test_the_jaw_moves_to_the_outline_of_a_turned_head():
+    _, basis = model_with_strips()
     rotation = HEAD_TO_CAMERA @ euler_to_matrix(np.radians(50), 0, 0)
     points = basis.points(np.zeros(12))
     rows = basis.visible_rows(points, rotation, np.array([0, 0, 900.0]))
@@ -183,6 +187,43 @@ def test_the_jaw_moves_to_the_outline_of_a_turned_head():
     assert (rows[:6] == np.arange(6)).all()
     facing = basis.normals[rows[11:16]] @ rotation.T
     assert (facing[:, 2] < 0.05).all()
+
+
+def test_a_jaw_on_the_surface_keeps_its_rows():
+    model, basis = model_with_strips()
+    identity = np.random.default_rng(2).normal(size=8)
+    coefficients = np.concatenate([identity, np.zeros(4)])
+    rotation = HEAD_TO_CAMERA @ euler_to_matrix(np.radians(45), 0, 0)
+    camera = basis.points(coefficients)[:68] @ rotation.T + [0, 0, 800]
+    points = camera[:, :2] / camera[:, 2:] * 1200 + INTRINSICS[:2, 2]
+    errors = {}
+    for outline in (False, True):
+        fit = fit_landmarks(
+            certain(basis), model, points, intrinsics=INTRINSICS, config=EXACT, outline=outline
+        )
+        assert (fit.rows == np.arange(68)).all() != outline
+        errors[outline] = np.abs(fit.residuals_px).max()
+    assert errors[False] < 0.5
+    assert errors[True] > 5
+
+
+def test_deviations_grow_with_the_turn_as_the_jaw_is_marked():
+    model, basis = model_with_strips()
+    config = LandmarkFitConfig(turn_growth=0.5, outline_turn_growth=4.0, label_noise_px=0.0)
+    turned = HEAD_TO_CAMERA @ euler_to_matrix(np.radians(30), 0, 0)
+    size = []
+    for outline in (False, True):
+        problem = LandmarkProblem(
+            basis, model, np.zeros((68, 2)), np.ones(68), INTRINSICS, config, outline=outline
+        )
+        factors = [
+            problem.noise(FaceState(np.zeros(12), pose, np.array([0, 0, 800.0]), 0.0))
+            for pose in (HEAD_TO_CAMERA, turned)
+        ]
+        front, side = ((factor @ factor.T)[60, 60] for factor in factors)
+        shared = (1200 / 800 * config.discrepancy_mm) ** 2
+        size.append((side - shared) / (front - shared))
+    np.testing.assert_allclose(size, [1 + 0.25**2, 1 + 2.0**2])
 
 
 @pytest.mark.parametrize("bad", [np.zeros((68, 2)), np.tile(np.arange(68.0)[:, None], (1, 2))])

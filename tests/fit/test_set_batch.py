@@ -40,7 +40,8 @@ class ToyDetector:
         camera = points @ rotation.T + [0, 0, 800.0]
         marks = camera[:, :2] / camera[:, 2:] * 600 + (SIDE - 1) / 2
         low, high = marks.min(0), marks.max(0)
-        return [DetectedFace(np.concatenate([low, high - low]), 0.9, ibug68=marks)]
+        box = np.concatenate([low, high - low])
+        return [DetectedFace(box, 0.9, ibug68=marks, jaw_on_outline=False)]
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ def photograph(yaw, side, *, noise=0.7):
     marks = project(camera, BASIS.points(np.concatenate([IDENTITY, np.zeros(4)]))[:68])[:, :2]
     marks = marks + noise * rng.normal(size=marks.shape)
     box = np.concatenate([marks.min(0), np.ptp(marks, axis=0)])
-    return image, DetectedFace(box, 1.0, ibug68=marks)
+    return image, DetectedFace(box, 1.0, ibug68=marks, jaw_on_outline=False)
 
 
 PHOTOS = [photograph(yaw, side) for yaw, side in ((0, 0.6), (-35, -0.6), (35, 0.3), (15, -0.3))]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,17 @@ def test_round_trip(tmp_path):
     document = json.loads(path.read_text())
     assert (document["image"], document["width"], document["height"]) == ("x.jpg", 640, 480)
     assert document["faces"][0]["pitch_deg"] is None
+
+
+def test_what_the_jaw_is_goes_with_the_points(tmp_path):
+    faces = [FACE, replace(FACE, jaw_on_outline=False)]
+    path = write_landmarks(tmp_path / "x.json", faces, image="x.jpg", width=640, height=480)
+    assert [face.jaw_on_outline for face in read_landmarks(path)] == [True, False]
+    document = json.loads(path.read_text())
+    del document["faces"][1]["jaw_on_outline"]
+    path.write_text(json.dumps(document))
+    assert read_landmarks(path)[1].jaw_on_outline
+    assert [face.rescaled(2.0).jaw_on_outline for face in faces] == [True, False]
 
 
 def test_an_image_without_faces_has_an_empty_list(tmp_path):

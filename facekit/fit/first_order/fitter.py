@@ -158,14 +158,8 @@ class FirstOrderFitter:
             centre = problem.shift(at)[0].cpu().numpy().astype(np.float64)
         if not (np.isfinite(coefficients).all() and np.isfinite(turn).all() and centre[2] > 0):
             raise ItemError("first-order fit: diverged; are the landmarks those of one face?")
-        trust = np.ones(68) if face.confidence is None else np.clip(face.confidence, 0, 1)
-        marks = LandmarkProblem(
-            self.basis,
-            self.model,
-            np.asarray(face.ibug68, np.float64),
-            trust.astype(np.float64),
-            intrinsics,
-            self.landmark_config,
+        marks = LandmarkProblem.of_face(
+            self.basis, self.model, face, intrinsics, self.landmark_config
         )
         state = FaceState(coefficients, turn, centre - turn @ problem.face.centre, 0.0)
         return marks.result(state, energy, self.config.rigid_steps + self.config.steps)
