@@ -17,7 +17,9 @@ from facekit.errors import UsageError
 def train(
     config: Annotated[
         str,
-        typer.Argument(help="Preset (landmarks, detector, params) or a .toml named after one."),
+        typer.Argument(
+            help="Preset (landmarks, detector, params, deep3d) or a .toml named after one."
+        ),
     ],
     data: Annotated[
         list[Path],
@@ -36,7 +38,8 @@ def train(
         typer.Option(help="Start from another run's checkpoint (.pth).", metavar="FILE"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="params: the model of the labels: 'builtin' or a model file.")
+        str,
+        typer.Option(help="Of a face model's presets: 'builtin' or a model file."),
     ] = "builtin",
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
     as_json: opt.Json = False,
@@ -45,10 +48,12 @@ def train(
 
     landmarks and detector learn from folders of labelled portraits (and renders); a folder of
     labels alone has better labels for the --data before it (facekit relabel). params learns from
-    the labels of facekit label and of facekit simulate photos --format shards.
+    the labels of facekit label and of facekit simulate photos --format shards; deep3d from those,
+    or from a folder in Deep3D's layout.
 
     Example: facekit train landmarks --data portraits -o runs/landmarks
     """
+    from facekit.learn.launch import is_first
     from facekit.train.recipes import resolve
 
     check_start(init, resume=resume)
@@ -59,6 +64,8 @@ def train(
         if recipe.of_model:
             options["model"] = model
         result = recipe.run(data, output, settings, **options)
+    if not is_first():
+        return 0
     if as_json:
         out.json({"schema": "facekit.train/1", "run": str(output), **result})
     else:

@@ -1,18 +1,19 @@
 """The training loop: mixed precision, a moving average of the weights, exact resume, logs.
 
 A run folder holds ``config.toml``, ``metrics.jsonl`` (one line per report), ``last.pth``,
-``best.pth`` (lowest validation score, the moving average's) and ``tb/`` where TensorBoard is
-installed.
+``best.pth`` (lowest validation score, the moving average's), ``previews/`` of tasks that draw them,
+and ``tb/`` where TensorBoard is installed.
+
+Several processes (``learn.launch``) and accumulated batches see the same samples: an optimiser
+step takes batches ``step * n`` to ``step * n + n - 1``, n being processes times accumulation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +22,12 @@ from torch import Tensor, nn
 
 from facekit.errors import InputError, ItemError, OutputExistsError
 from facekit.io.atomic import make_folder
+from facekit.learn import launch
 from facekit.learn.checkpoint import load_checkpoint, save_checkpoint
 from facekit.learn.ema import MovingAverage
+from facekit.learn.logs import RunLogs
 from facekit.learn.prefetch import prefetch
+from facekit.learn.schedule import SCHEDULES, learning_rate_factor
 
 # Called with steps done and in all.
 Progress = Callable[[int, int], None]
@@ -48,12 +52,17 @@ class LoopConfig:
 
     Attributes:
         steps: optimiser steps in all.
-        learning_rate: peak of the schedule: linear warm-up, then a cosine to 1 % of it.
+        learning_rate: peak of the schedule.
+        schedule: after a linear warm-up, ``cosine`` falls to 1 % of the peak; ``steps`` multiplies
+            by ``decay_factor`` after every ``decay_every`` steps.
         warmup_steps: length of the warm-up.
-        weight_decay: decoupled decay of weights (not of biases and norms).
+        decay_every, decay_factor: of the schedule ``steps``.
+        weight_decay: decoupled decay of weights (not of biases and norms); 0 is plain Adam.
         ema_decay: decay per step of the weights' moving average.
-        clip_norm: largest gradient norm.
+        clip_norm: largest gradient norm, 0 for any.
+        accumulate: batches whose gradients are averaged for a step.
         precision: ``bf16`` (autocast) or ``fp32``.
+        device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         threads: torch's threads.
         report_every, evaluate_every, save_every: in steps.
         seed: of weights and batches.
@@ -61,11 +70,16 @@ class LoopConfig:
 
     steps: int = 20_000
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
     warmup_steps: int = 500
+    decay_every: int = 100_000
+    decay_factor: float = 0.2
     weight_decay: float = 1e-2
     ema_decay: float = 0.999
     clip_norm: float = 5.0
+    accumulate: int = 1
     precision: str = "bf16"
+    device: str = "cpu"
     threads: int = 2
     report_every: int = 100
     evaluate_every: int = 1000
@@ -75,8 +89,13 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.precision not in ("bf16", "fp32"):
             raise InputError(f"precision: expected bf16 or fp32, got {self.precision!r}")
-        if self.steps < 1 or self.threads < 1:
-            raise InputError("steps and threads: expected at least 1")
+        if self.schedule not in SCHEDULES or self.device not in launch.DEVICES:
+            raise InputError(
+                f"schedule and device: expected one of {', '.join(SCHEDULES)} and of "
+                f"{', '.join(launch.DEVICES)}, got {self.schedule!r} and {self.device!r}"
+            )
+        if min(self.steps, self.threads, self.accumulate, self.decay_every) < 1:
+            raise InputError("steps, threads, accumulate and decay_every: expected at least 1")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
 
@@ -104,6 +123,9 @@ def train(
 ) -> dict[str, float]:
     """Train a model and return the best validation figures.
 
+    A task with a method ``preview(model)`` that returns a picture (H, W, 3) uint8 has one written
+    at every validation.
+
     Args:
         task: batches, loss, evaluation.
         model: trained in place; ends with the last step's weights.
@@ -119,18 +141,139 @@ def train(
         ItemError: the loss is no longer finite.
     """
     torch.set_num_threads(config.threads)
-    last, best = make_folder(run) / "last.pth", run / "best.pth"
-    if last.exists() and not resume:
+    if (make_folder(run) / "last.pth").exists() and not resume:
         raise OutputExistsError(f"{run}: holds a run; pass --resume to go on, or choose another")
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _schedule(s, config))
-    average = MovingAverage(model, config.ema_decay)
-    start, record = 0, dict[str, Any]()
-    if resume:
-        start, record = _restore(last, info, model, optimizer, scheduler, average)
+    device = launch.choose_device(config.device)
+    with launch.together(device) as rank:
+        return _Training(task, model, config, run, info, device, rank, resume=resume).go(progress)
 
-    def save(path: Path, step: int, metrics: dict[str, Any]) -> None:
+
+class _LossOf(nn.Module):
+    """A task's losses as a module, so that whatever a task calls is seen by the processes' join."""
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        super().__init__()
+        self.task, self.model = task, model
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self.task.loss(self.model, batch)
+
+
+class _Training:
+    """One run: its model, optimiser and files."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        config: LoopConfig,
+        run: Path,
+        info: RunInfo,
+        device: torch.device,
+        rank: launch.Rank,
+        *,
+        resume: bool,
+    ) -> None:
+        self.task, self.config, self.run, self.info = task, config, run, info
+        self.device, self.rank = device, rank
+        self.model = model.to(device)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.AdamW(
+            _groups(model, config.weight_decay), lr=config.learning_rate
+        )
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda s: learning_rate_factor(s, config)
+        )
+        self.average = MovingAverage(model, config.ema_decay)
+        self.start, self.record = 0, dict[str, Any]()
+        if resume:
+            self._restore(run / "last.pth")
+        self.losses: nn.Module = _LossOf(task, model)
+        if rank.count > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self.losses = nn.parallel.DistributedDataParallel(self.losses, device_ids=ids)
+
+    def go(self, progress: Progress | None) -> dict[str, float]:
+        config, first = self.config, self.rank.number == 0
+        each = config.accumulate * self.rank.count
+
+        def of_step(step: int) -> list[Any]:
+            mine = step * each + self.rank.number
+            return [self.task.batch(mine + k * self.rank.count) for k in range(config.accumulate)]
+
+        logs = RunLogs(self.run, self.start) if first else None
+        batches = prefetch(of_step, self.start, config.steps)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(batches))  # type: ignore[type-var]
+            if logs is not None:
+                stack.enter_context(contextlib.closing(logs))
+            for step in range(self.start + 1, config.steps + 1):
+                asked = time.monotonic()
+                batch = next(batches)
+                waited = time.monotonic() - asked
+                values = self._step(batch, step)
+                if logs is not None:
+                    logs.waited += waited
+                    logs.add(values)
+                    if step % config.report_every == 0:
+                        rate = float(self.scheduler.get_last_lr()[0])
+                        logs.report(step, {"learning_rate": rate})
+                done = step == config.steps
+                if step % config.evaluate_every == 0 or done:
+                    if logs is not None:
+                        self._evaluate(step, logs)
+                    self.record = launch.shared(self.record, self.rank)
+                if logs is not None and (step % config.save_every == 0 or done):
+                    self._save(self.run / "last.pth", step)
+                if progress is not None and first:
+                    progress(step, config.steps)
+        return self.record
+
+    def _step(self, batches: list[Any], step: int) -> dict[str, float]:
+        """Take one optimiser step and return the mean losses of this process."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for number, batch in enumerate(batches, start=1):
+            with self._joined(number == len(batches)):
+                half = self.config.precision == "bf16"
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                    losses = self.losses(launch.moved(batch, self.device))
+                _check_finite(losses["loss"], step)
+                (losses["loss"] / len(batches)).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) / len(batches)
+        if self.config.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.average.update(self.model)
+        return sums
+
+    @contextlib.contextmanager
+    def _joined(self, last: bool) -> Iterator[None]:
+        """Exchange gradients with the other processes after the last batch of a step alone."""
+        if self.rank.count == 1 or last:
+            yield
+        else:
+            with self.losses.no_sync():  # type: ignore[operator]
+                yield
+
+    def _evaluate(self, step: int, logs: RunLogs) -> None:
+        preview = getattr(self.task, "preview", None)
+        with self.average.applied(self.model), torch.no_grad():
+            self.model.eval()
+            figures = self.task.evaluate(self.model)
+            picture = None if preview is None else preview(self.model)
+        logs.write(step, {f"val_{name}": value for name, value in figures.items()})
+        if picture is not None:
+            logs.picture(step, picture)
+        if not self.record or figures["score"] < self.record["score"]:
+            self.record = {**figures, "step": float(step)}
+            self._save(self.run / "best.pth", step)
+
+    def _save(self, path: Path, step: int) -> None:
+        info = self.info
         save_checkpoint(
             path,
             {
@@ -139,48 +282,31 @@ def train(
                 "layout": info.layout,
                 "crop": info.crop,
                 "model_sha256": info.model_sha256,
-                "state_dict": model.state_dict(),
-                "ema": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "sampler": {"seed": config.seed, "next_step": step},
+                "state_dict": self.model.state_dict(),
+                "ema": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "sampler": {"seed": self.config.seed, "next_step": step},
                 "rng": torch.get_rng_state(),
                 "step": step,
-                "metrics": metrics,
+                "metrics": self.record,
             },
         )
 
-    logs = _Logs(run, start)
-    batches = prefetch(task.batch, start, config.steps)
-    with contextlib.closing(batches), contextlib.closing(logs):  # type: ignore[type-var]
-        for step, batch in enumerate(batches, start + 1):
-            model.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-                losses = task.loss(model, batch)
-            _check_finite(losses["loss"], step)
-            optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            scheduler.step()
-            average.update(model)
-            logs.add({name: float(value.detach()) for name, value in losses.items()})
-            if step % config.report_every == 0:
-                logs.report(step, {"learning_rate": float(scheduler.get_last_lr()[0])})
-            done = step == config.steps
-            if step % config.evaluate_every == 0 or done:
-                with average.applied(model), torch.no_grad():
-                    model.eval()
-                    figures = task.evaluate(model)
-                logs.write(step, {f"val_{name}": value for name, value in figures.items()})
-                if not record or figures["score"] < record["score"]:
-                    record = {**figures, "step": float(step)}
-                    save(best, step, record)
-            if step % config.save_every == 0 or done:
-                save(last, step, record)
-            if progress is not None:
-                progress(step, config.steps)
-    return record
+    def _restore(self, path: Path) -> None:
+        contents = load_checkpoint(path, kind=self.info.kind)
+        for name in ("config", "layout", "crop", "model_sha256"):
+            if _essential(contents[name]) != _essential(getattr(self.info, name)):
+                raise InputError(
+                    f"{path}: was begun with another {name}; resume with the same options, or "
+                    "choose another run folder"
+                )
+        self.model.load_state_dict(contents["state_dict"])
+        self.average.load_state_dict(contents["ema"])
+        self.optimizer.load_state_dict(contents["optimizer"])
+        self.scheduler.load_state_dict(contents["scheduler"])
+        torch.set_rng_state(contents["rng"])
+        self.start, self.record = int(contents["step"]), dict(contents["metrics"])
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -192,14 +318,6 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def _schedule(step: int, config: LoopConfig) -> float:
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    rest = max(1, config.steps - config.warmup_steps)
-    phase = min(1.0, (step - config.warmup_steps) / rest)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * phase))
-
-
 def _check_finite(loss: Tensor, step: int) -> None:
     if not torch.isfinite(loss):
         raise ItemError(
@@ -208,85 +326,13 @@ def _check_finite(loss: Tensor, step: int) -> None:
         )
 
 
-def _restore(
-    path: Path,
-    info: RunInfo,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    average: MovingAverage,
-) -> tuple[int, dict[str, float]]:
-    contents = load_checkpoint(path, kind=info.kind)
-    for name in ("config", "layout", "crop", "model_sha256"):
-        if _essential(contents[name]) != _essential(getattr(info, name)):
-            raise InputError(
-                f"{path}: was begun with another {name}; resume with the same options, or choose "
-                "another run folder"
-            )
-    model.load_state_dict(contents["state_dict"])
-    average.load_state_dict(contents["ema"])
-    optimizer.load_state_dict(contents["optimizer"])
-    scheduler.load_state_dict(contents["scheduler"])
-    torch.set_rng_state(contents["rng"])
-    return int(contents["step"]), dict(contents["metrics"])
-
-
 # What may differ when a run goes on: it changes how fast and how often, not what is learned.
-_FREE = ("threads", "report_every", "evaluate_every", "save_every")
+_FREE = ("threads", "report_every", "evaluate_every", "save_every", "device")
 
 
-def _essential(value: Any) -> Any:
+def _essential(value: Any, where: str = "") -> Any:
     if isinstance(value, dict):
-        return {k: _essential(v) for k, v in value.items() if k not in _FREE}
+        # A run that was begun before a setting existed was begun with its default.
+        whole = {**asdict(LoopConfig()), **value} if where == "loop" else value
+        return {k: _essential(v, k) for k, v in whole.items() if k not in _FREE}
     return list(value) if isinstance(value, tuple) else value
-
-
-class _Logs:
-    """``metrics.jsonl`` and, where installed, TensorBoard."""
-
-    def __init__(self, run: Path, start: int) -> None:
-        path = run / "metrics.jsonl"
-        kept = []
-        if start and path.exists():
-            # Lines past the checkpoint belong to steps that are done again.
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= start]
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(f"{line}\n" for line in kept)
-        self._sums: dict[str, float] = {}
-        self._count = 0
-        self._since = time.monotonic()
-        self._board = _open_board(run / "tb")
-
-    def add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
-
-    def report(self, step: int, extra: dict[str, float]) -> None:
-        now = time.monotonic()
-        means = {name: value / self._count for name, value in self._sums.items()}
-        speed = {"steps_per_second": self._count / max(1e-9, now - self._since)}
-        self.write(step, {**means, **extra, **speed})
-        self._sums, self._count, self._since = {}, 0, now
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        rounded = {name: float(f"{value:.6g}") for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **rounded}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-
-def _open_board(folder: Path) -> Any | None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None  # optional: metrics.jsonl has the same figures
-    return SummaryWriter(str(folder))

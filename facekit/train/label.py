@@ -99,7 +99,9 @@ def label_photos(
     for number in filter(part.holds, numbers):
         first = number * options.per_shard
         some = range(first, min(first + options.per_shard, len(items)))
-        wanted[number] = [_described(items[i], splits[i], labeller.masks) for i in some]
+        wanted[number] = [
+            _described(items[i], splits[i], labeller.masks, options.persons) for i in some
+        ]
     total, done, made = sum(map(len, wanted.values())), 0, 0
     todo: dict[int, tuple[str, list[_Item]]] = {}
     for number, own in wanted.items():
@@ -182,8 +184,11 @@ def _is_mask(path: Path) -> bool:
     return path.parent.name in _MASKS and (path.parent.parent / "detections").is_dir()
 
 
-def _described(item: InputImage, split: str, masks: MaskSource) -> _Item:
+def _described(item: InputImage, split: str, masks: MaskSource, persons: str) -> _Item:
     facts = {"source": item.key, "source_sha256": file_sha256(item.path), "split": split}
+    if persons == "folders":
+        folder = Path(item.key).parent
+        facts["person"] = item.path.parent.name if folder == Path() else folder.as_posix()
     mask = masks.file_sha256(item)
     return _Item(
         item.path,

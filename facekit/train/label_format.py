@@ -32,7 +32,7 @@ from facekit.render.shade import roll_light
 
 SCHEMA = "facekit.labels/1"
 CROP_SIZE = 256
-COLUMNS = ("quality", "weight", "split")
+COLUMNS = ("quality", "weight", "split", "person")
 # What nothing is known of keeps its prior's deviation of 1; a fit does not say how well it knows
 # the light, which is taken to be good to a tenth of a well-lit white.
 LIGHT_STD = 0.1
@@ -209,7 +209,8 @@ def encode_label(identifier: str, label: FaceLabel) -> Sample:
         "mask.png": _encoded(".png", label.mask.astype(np.uint8) * 255, []),
         "json": (json.dumps(facts, ensure_ascii=False) + "\n").encode(),
     }
-    return Sample(identifier, files, {name: facts[name] for name in COLUMNS})
+    columns = {"person": "", **facts}
+    return Sample(identifier, files, {name: columns[name] for name in COLUMNS})
 
 
 def decode_label(

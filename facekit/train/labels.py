@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from facekit.train.label_format import CROP_SIZE, SCHEMA, FaceLabel, decode_labe
 from facekit.train.params import LabelledFace, LabelledFaces, coefficients_in_crop
 
 # What training reads of a label.
-_KEYS = (
+TRAINING_KEYS = (
     "identity", "expression", "albedo", "rotation", "translation_mm", "intrinsics", "distortion",
     "light", "image_size", "landmarks_2d", "identity_std",
 )  # fmt: skip
@@ -47,6 +48,7 @@ class LabelledShards:
             raise InputError(f"{self.folder}: expected a labels folder of {SCHEMA}")
         self.layout = layout_of_document(document.get("layout"), str(self.folder / "dataset.json"))
         self.model_sha256 = str(document["model_sha256"])
+        self._kind = str(document.get("kind", ""))
         self._reader = ShardReader(self.folder)
         rows = self._reader.rows
         self._rows = [i for i, row in enumerate(rows) if split is None or row["split"] == split]
@@ -54,15 +56,25 @@ class LabelledShards:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def label(self, index: int) -> FaceLabel:
-        """Return everything that is stored of a face."""
+    def label(self, index: int, *, keys: Collection[str] | None = None) -> FaceLabel:
+        """Return everything that is stored of a face, or of its params these keys alone."""
         row = self._rows[index]
-        return decode_label(self._reader.read(row), self._where(row))
+        return decode_label(self._reader.read(row), self._where(row), keys=keys)
+
+    def persons(self) -> list[str]:
+        """Return who each face shows, empty where that is not known.
+
+        The index says so; of renders whose index has no such column, the samples do.
+        """
+        found = [self._reader.rows[i].get("person", "") for i in self._rows]
+        if self._kind != "simulated" or any(found):
+            return found
+        return [str(self.label(i, keys=()).facts.get("person", "")) for i in range(len(self))]
 
     def face(self, index: int) -> LabelledFace:
         """Return a face as training takes it: in its crop, which is a photograph of its own."""
         row = self._rows[index]
-        label = decode_label(self._reader.read(row), self._where(row), keys=_KEYS)
+        label = decode_label(self._reader.read(row), self._where(row), keys=TRAINING_KEYS)
         return LabelledFace(
             label.image,
             _WHOLE,

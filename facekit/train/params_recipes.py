@@ -13,6 +13,7 @@ from facekit.config import dump_toml
 from facekit.errors import InputError
 from facekit.geometry.crop import CROP_ID
 from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.learn import launch
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
 from facekit.learn.loop import Progress, RunInfo, train
@@ -20,6 +21,7 @@ from facekit.morphable import load_model
 from facekit.morphable.layout import model_layout
 from facekit.morphable.model import MorphableModel
 from facekit.networks.params import ParameterNetwork
+from facekit.networks.slim import slim
 from facekit.train.distil import DistilConfig, DistilTask
 from facekit.train.labels import LabelledShards
 from facekit.train.params import LabelledFace, LabelledFaces, ParamsConfig, ParamsTask
@@ -133,6 +135,8 @@ def distil(
     large = ParamsConfig(
         **{k: v for k, v in contents["config"].items() if k != "loop"}, loop=config.loop
     )
+    if not launch.is_first():
+        return result
     figures = ParamsTask(large, morphable, train_faces, validation).evaluate(network)
     result["teacher"] = figures
     write_json(run / "result.json", result)
@@ -163,6 +167,8 @@ def _run(
         model_sha256=model.sha256,
     )
     best = train(task, network, task.config.loop, run, info, resume=resume, progress=progress)
+    if not launch.is_first():
+        return {"best": best}
     path = run / "params.onnx"
     differences = export_params(run / "best.pth", path, task, model)
     small = path.with_suffix(".int8.onnx")
@@ -182,23 +188,38 @@ def _run(
 def start_from(network: ParameterNetwork, init: Path) -> None:
     """Give a network another run's averaged weights.
 
-    A landmark network gives its features: they know faces already.
+    A landmark network gives its features: they know faces already. A wider parameter network gives
+    its strongest channels (``networks.slim``).
 
     Raises:
         InputError: the layers do not fit.
     """
     contents = load_checkpoint(init)
-    weights = contents["ema"]["values"]
     try:
         if contents["kind"] == "landmarks":
+            weights = contents["ema"]["values"]
             features = {k: v for k, v in weights.items() if k.startswith("features.")}
             grow(network, {**network.state_dict(), **features})
+            return
+        other, _ = load_network(init)
+        centre, scale = network.centre.clone(), network.scale.clone()
+        if _wider(other, network):
+            slim(network, other)
         else:
-            centre, scale = network.centre.clone(), network.scale.clone()
-            grow(network, weights)
-            # What the other run's data varied by is not what these do.
-            network.rescaled(centre, scale)
+            grow(network, other.state_dict())
+        # What the other run's data varied by is not what these do.
+        network.rescaled(centre, scale)
     except InputError as error:
         raise InputError(
             f"{init}: its network does not fit this configuration's ({error})"
         ) from error
+
+
+def _wider(first: ParameterNetwork, second: ParameterNetwork) -> bool:
+    ours = second.state_dict()
+    return any(
+        a > b
+        for name, value in first.state_dict().items()
+        if name in ours
+        for a, b in zip(value.shape, ours[name].shape, strict=False)
+    )

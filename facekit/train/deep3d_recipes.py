@@ -1,0 +1,223 @@
+"""``facekit train deep3d``: faces to run folder to ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facekit.config import dump_toml
+from facekit.errors import InputError
+from facekit.fit.terms.identity import Embedding
+from facekit.fit.terms.onnx_network import load_onnx
+from facekit.geometry.deep3d_crop import CROP_ID, DISTANCE, deep3d_intrinsics
+from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.learn import launch
+from facekit.learn.checkpoint import FORMAT, load_checkpoint
+from facekit.learn.loop import Progress, RunInfo, train
+from facekit.morphable import load_model
+from facekit.morphable.model import MorphableModel
+from facekit.networks.deep3d import Deep3DNetwork
+from facekit.runs import file_sha256
+from facekit.train.deep3d import Deep3DConfig, Deep3DTask
+from facekit.train.deep3d_data import JoinedWeakFaces, load_weak
+from facekit.train.deep3d_face import read_layout
+from facekit.train.onnx import export_onnx
+
+SCHEMA = "facekit.deep3d-network/1"
+
+
+def train_deep3d(
+    data: Sequence[Path],
+    run: Path,
+    config: Deep3DConfig,
+    *,
+    model: str = "builtin",
+    resume: bool = False,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train Deep3D's network from photographs with landmarks; write ``RUN/deep3d.onnx``.
+
+    Args:
+        data: labels folders, or folders in Deep3D's layout.
+        run: run folder.
+        config: see ``Deep3DConfig``.
+        model: the morphable model: ``builtin`` or a file.
+        resume: go on from ``RUN/last.pth``.
+        init: weights to start from: a checkpoint of this kind, or a file of an ImageNet
+            classifier's weights with torchvision's layer names.
+        progress: called with steps done and in all.
+
+    Returns:
+        ``best`` validation figures, the ``onnx`` path and its ``differences`` from torch.
+
+    Raises:
+        InputError, OutputExistsError, UsageError: nothing could be started.
+    """
+    morphable = load_model(model)
+    task = Deep3DTask(
+        config, morphable, *weak_splits(data, morphable), embedding=open_embedding(config.embedding)
+    )
+    network = task.build_model()
+    if init is not None:
+        start_from(network, init)
+    best = run_task(task, network, run, "deep3d", resume=resume, progress=progress)
+    if not launch.is_first():
+        return {"best": best}
+    path = run / "deep3d.onnx"
+    differences = export_deep3d(run / "best.pth", path, morphable)
+    result = {"best": best, "onnx": str(path), "differences": differences}
+    write_json(run / "result.json", result)
+    return result
+
+
+def weak_splits(
+    data: Sequence[Path], model: MorphableModel
+) -> tuple[JoinedWeakFaces, JoinedWeakFaces]:
+    """Return the faces to train on and those to validate on."""
+    return (
+        load_weak(data, split="train", model_sha256=model.sha256),
+        load_weak(data, split="validation", model_sha256=model.sha256),
+    )
+
+
+def run_task(
+    task: Deep3DTask,
+    network: nn.Module,
+    run: Path,
+    kind: str,
+    *,
+    resume: bool,
+    progress: Progress | None,
+    extra: dict[str, Any] | None = None,
+) -> dict[str, float]:
+    """Note the settings, train, and return the best figures.
+
+    Args:
+        task, network, run, resume, progress: see ``learn.loop.train``.
+        kind: of the checkpoint.
+        extra: what else the checkpoint's configuration says.
+    """
+    config = task.config
+    settings = make_folder(run) / "config.toml"
+    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
+    if launch.is_first() and not settings.exists():
+        write_text(settings, dump_toml(config))
+    described = {**asdict(config), **(extra or {})}
+    if config.embedding:
+        described["embedding_sha256"] = file_sha256(Path(config.embedding))
+    info = RunInfo(
+        kind,
+        described,
+        layout=task.face().layout.document(),
+        crop=CROP_ID,
+        model_sha256=task.model.sha256,
+    )
+    return train(task, network, config.loop, run, info, resume=resume, progress=progress)
+
+
+def open_embedding(name: str) -> Embedding | None:
+    """Return the recognition network of a file, or None for an empty name.
+
+    Args:
+        name: ``.onnx``, or a TorchScript file of your own (it can run code).
+
+    Raises:
+        InputError: it cannot be read.
+        MissingDependencyError: an ONNX file, and the onnx package is missing.
+    """
+    if not name:
+        return None
+    path = Path(name)
+    if path.suffix.lower() == ".onnx":
+        return load_onnx(path)
+    try:
+        network = torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"{path}: expected an .onnx or a TorchScript file ({error})") from error
+    return network.eval().requires_grad_(False)
+
+
+def start_from(network: nn.Module, init: Path) -> None:
+    """Give a network the averaged weights of a checkpoint, or a classifier's features.
+
+    Raises:
+        InputError: neither, or the layers do not fit.
+    """
+    try:
+        contents = torch.load(init, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{init}: expected weights, found no file") from error
+    except Exception as error:
+        raise InputError(f"{init}: expected weights that hold no code ({error})") from error
+    try:
+        if isinstance(contents, dict) and contents.get("format") == FORMAT:
+            weights = load_checkpoint(init)["ema"]["values"]
+            network.load_state_dict(weights)
+        else:
+            network.get_submodule("backbone").load_classifier(contents)  # type: ignore[operator]
+    except (RuntimeError, AttributeError, InputError) as error:
+        raise InputError(
+            f"{init}: its network does not fit this configuration's ({error})"
+        ) from error
+
+
+def load_deep3d(checkpoint: Path) -> tuple[Deep3DNetwork, dict[str, Any]]:
+    """Return a checkpoint's network with the averaged weights, and the checkpoint.
+
+    Raises:
+        InputError: no checkpoint of this kind.
+    """
+    contents = load_checkpoint(checkpoint, kind="deep3d")
+    layout = read_layout(contents["layout"], str(checkpoint))
+    network = Deep3DNetwork(layout.heads, backbone=contents["config"]["backbone"])
+    network.load_state_dict(contents["ema"]["values"])
+    return network.eval(), contents
+
+
+class _Export(nn.Module):
+    def __init__(self, network: Deep3DNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (self.network(image.permute(0, 3, 1, 2).float() / 255),)
+
+
+def export_deep3d(checkpoint: Path, path: Path, model: MorphableModel) -> dict[str, float]:
+    """Write a checkpoint's averaged weights as ONNX; see ``export_onnx``.
+
+    Input ``image`` uint8 (N, S, S, 3) RGB, a ``deep3d-v1`` crop; output ``coefficients`` (N, C) in
+    Deep3D's order, which the metadata's ``facekit.layout`` states.
+
+    Raises:
+        InputError: the checkpoint is of another model.
+    """
+    network, contents = load_deep3d(checkpoint)
+    if contents["model_sha256"] != model.sha256:
+        raise InputError(f"{checkpoint}: was trained for another model than {model.name}")
+    size = int(contents["config"]["size"])
+    return export_onnx(
+        _Export(network),
+        torch.full((2, size, size, 3), 127, dtype=torch.uint8),
+        path,
+        input_name="image",
+        outputs={"coefficients": {0: "N"}},
+        dynamic={0: "N"},
+        metadata={
+            "facekit.schema": SCHEMA,
+            "facekit.layout": contents["layout"],
+            "facekit.crop": CROP_ID,
+            "facekit.size": str(size),
+            "facekit.model": model.name,
+            "facekit.model_sha256": model.sha256,
+            "facekit.focal": str(float(deep3d_intrinsics(size)[0, 0])),
+            "facekit.distance_dm": str(DISTANCE),
+        },
+        tolerance=5e-3,
+    )
