@@ -45,6 +45,13 @@ _PATCH4_S = {
     "hidden": 256,
 }
 STUDENTS: dict[str, dict] = {
+    "patch5-s": {
+        "size": 160,
+        "patch": 5,
+        "widths": (32, 64, 128, 192),
+        "depths": (1, 2, 4, 2),
+        "hidden": 256,
+    },
     "patch4-s": _PATCH4_S,
     "patch8-s": {**_PATCH4_S, "patch": 8, "widths": (64, 128, 256), "depths": (3, 3, 1)},
     "patch8-xs": {**_PATCH4_S, "patch": 8, "widths": (48, 96, 192), "depths": (2, 3, 1)},
