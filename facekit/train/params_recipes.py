@@ -179,7 +179,7 @@ def _run(
         "onnx": str(path),
         "differences": differences,
         "int8": str(small),
-        "differences_int8": quantise_onnx(path, small, images, refit="hidden"),
+        "differences_int8": quantise_onnx(path, small, images, dense="hidden"),
     }
     write_json(run / "result.json", result)
     return result

@@ -15,12 +15,14 @@ from facekit.errors import InputError, ItemError, MissingDependencyError
 from facekit.io.atomic import atomic_path
 from facekit.train.onnx import store_half
 
-# Convolutions only: the few dense layers at the end cost little and lose the most. Their weights
-# are stored as bytes all the same.
-OPERATIONS = ("Conv",)
+# A ReLU after a convolution costs nothing and halves the range that is rounded. Dense layers run
+# in float unless they are named: most cost little and lose much.
+OPERATIONS = ("Conv", "Relu")
 _LEAST_STORED = 4096
 # Images that the ranges of activations are taken from; all are for ``refit``.
 _CALIBRATION = 512
+# Largest 8-bit weight: 7 bits; see ``quantise_onnx``.
+_MOST = 63
 # Ridge of ``refit`` over the mean variance of a feature, chosen on crops that were not fitted.
 _RIDGE = 0.1
 
@@ -49,13 +51,15 @@ def quantise_onnx(
     *,
     keep: Sequence[str] = (),
     refit: str | None = None,
+    dense: str | None = None,
 ) -> dict[str, float]:
     """Write a network of ``export_onnx`` with 8-bit convolutions.
 
     Convolutions' weights are signed, one scale per output channel, within 7 bits (processors
     without VNNI add pairs of products in 16 bits, which 8 bits would overflow); activations are
-    unsigned, one scale per tensor, over the range that the images reach. Sums run in 32 bits.
-    Dense layers run in float; their weights are stored as 8-bit numbers, one scale per output.
+    unsigned, one scale per tensor, over the range that the images reach; pixels are read as they
+    are. Sums run in 32 bits. Dense layers run in float but for ``dense``; their weights are stored
+    as 8-bit numbers, one scale per output.
 
     Args:
         source: the float file; one input.
@@ -66,6 +70,9 @@ def quantise_onnx(
         refit: part of the name of a dense layer that reads rounded features: it is fitted again,
             so that it says of them what it said of the exact ones. For this, some thousand
             images are better than hundreds.
+        dense: part of the name of a dense layer that is to run in 8 bits as well: a large one
+            behind the convolutions, whose weights take longer to fetch than to multiply. One
+            that reads anything else than rounded features stays in float.
 
     Returns:
         Root mean square difference from the float file over the images, per output.
@@ -92,11 +99,7 @@ def quantise_onnx(
     name = model.graph.input[0].name
     exact = onnx.ModelProto()
     exact.CopyFrom(model)  # quantising moves weights out of what it is given
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    for part in keep:
-        if not any(part in convolution for convolution in convolutions):
-            raise InputError(f"keep: {source} has no convolution named like {part!r}")
-    kept = [one for one in convolutions if any(part in one for part in keep)]
+    kept = _left_alone(model, keep, str(source))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -124,6 +127,7 @@ def quantise_onnx(
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                extra_options={"TensorQuantOverrides": _pixel_grid(model)},
             )
             quantised = onnx.load(file)
     except (ValueError, RuntimeError) as error:
@@ -132,6 +136,9 @@ def quantise_onnx(
         root.setLevel(level)
     if refit is not None:
         _refit(exact, quantised, refit, images)
+    _read_pixels(quantised)
+    if dense is not None:
+        _round_dense(quantised, dense)
     _store_bytes(quantised)
     store_half(quantised)
     del quantised.metadata_props[:]
@@ -160,6 +167,119 @@ def _widen(model: Any) -> None:
     graph.node.extend(kept)
 
 
+def _left_alone(model: Any, keep: Sequence[str], where: str) -> list[str]:
+    """Return the convolutions that stay in float, and what follows no 8-bit convolution."""
+    nodes = model.graph.node
+    convolutions = {node.output[0]: node.name for node in nodes if node.op_type == "Conv"}
+    for part in keep:
+        if not any(part in name for name in convolutions.values()):
+            raise InputError(f"keep: {where} has no convolution named like {part!r}")
+    kept = [name for name in convolutions.values() if any(part in name for part in keep)]
+    rounded = {output for output, name in convolutions.items() if name not in kept}
+    return kept + [
+        node.name for node in nodes if node.op_type == "Relu" and node.input[0] not in rounded
+    ]
+
+
+def _pixel_grid(model: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return, for the tensor of pixels made float, the grid that pixels lie on."""
+    from onnx import TensorProto
+
+    pixels = {
+        one.name for one in model.graph.input if one.type.tensor_type.elem_type == TensorProto.UINT8
+    }
+    grid = {"scale": np.array(1, np.float32), "zero_point": np.array(0, np.uint8)}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "Transpose" and node.input[0] in pixels:
+            pixels.add(node.output[0])
+        elif node.op_type == "Cast" and node.input[0] in pixels:
+            found[node.output[0]] = [dict(grid)]
+    return found
+
+
+def _read_pixels(model: Any) -> None:
+    """Leave out that pixels become float and 8-bit numbers again: they are the same numbers."""
+    nodes = model.graph.node
+    users: dict[str, list[Any]] = {}
+    for node in nodes:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    for cast in [n for n in nodes if n.output[0] in _pixel_grid(model)]:
+        following = users.get(cast.output[0], [])
+        if [n.op_type for n in following] != ["QuantizeLinear"]:
+            continue
+        (rounding,) = following
+        for user in users[rounding.output[0]]:
+            user.input[list(user.input).index(rounding.output[0])] = cast.input[0]
+        nodes.remove(cast)
+        nodes.remove(rounding)
+
+
+def _round_dense(model: Any, name: str) -> None:
+    """Let a dense layer multiply 8-bit numbers where rounded features are what it reads.
+
+    Weights are within 7 bits as those of convolutions are.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    makers = {output: node for node in graph.node for output in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    layer = _dense_layer(model, name)
+    flatten = makers.get(layer.input[0])
+    widening = None if flatten is None else makers.get(flatten.input[0])
+    if flatten is None or flatten.op_type != "Flatten":
+        return
+    if widening is None or widening.op_type != "DequantizeLinear":
+        return
+    step = float(numpy_helper.to_array(stored[widening.input[1]]))
+    weight, bias = (numpy_helper.to_array(stored[k]).astype(np.float64) for k in layer.input[1:3])
+    scale = np.maximum(np.abs(weight).max(axis=1) / _MOST, 1e-9).astype(np.float32)
+    # Features are rounded before they are laid out flat: bytes are moved instead of floats.
+    flat = f"{flatten.output[0]}.byte"
+    flattened = helper.make_node("Flatten", [widening.input[0]], [flat], axis=1)
+    widened = helper.make_node("DequantizeLinear", [flat, *widening.input[1:]], [flatten.output[0]])
+    parts = {
+        "weight": (np.round(weight / scale[:, None]).astype(np.int8), scale, np.int8),
+        "bias": (
+            np.round(bias / (np.float64(scale) * step)).astype(np.int32),
+            (scale * np.float32(step)).astype(np.float32),
+            np.int32,
+        ),
+    }
+    nodes = [flattened, widened]
+    for place, (part, (values, steps, kind)) in enumerate(parts.items(), start=1):
+        base = f"{layer.input[place]}.{part}"
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(values, f"{base}.byte"),
+                numpy_helper.from_array(steps, f"{base}.step"),
+                numpy_helper.from_array(np.zeros(len(steps), kind), f"{base}.zero"),
+            ]
+        )
+        graph.initializer.remove(stored[layer.input[place]])
+        inputs = [f"{base}.{one}" for one in ("byte", "step", "zero")]
+        layer.input[place] = f"{base}.whole"
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{base}.whole"], axis=0))
+    where = list(graph.node).index(flatten)
+    before, after = list(graph.node)[:where], list(graph.node)[where + 1 :]
+    del graph.node[:]
+    graph.node.extend([*before, *nodes, *after])
+
+
+def _dense_layer(model: Any, name: str) -> Any:
+    """Return the one dense layer with a part of a name.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    found = [n for n in model.graph.node if n.op_type == "Gemm" and name in n.name]
+    if len(found) != 1:
+        raise InputError(f"quantising: expected one dense layer named like {name!r}")
+    return found[0]
+
+
 def _refit(exact: Any, quantised: Any, name: str, images: np.ndarray) -> None:
     """Change a dense layer of the rounded network so that its answers are the exact one's.
 
@@ -169,10 +289,8 @@ def _refit(exact: Any, quantised: Any, name: str, images: np.ndarray) -> None:
 
     layers = []
     for one in (exact, quantised):
-        found = [n for n in one.graph.node if n.op_type == "Gemm" and name in n.name]
-        if len(found) != 1:
-            raise InputError(f"refit: expected one dense layer named like {name!r}")
-        layers.append((found[0], _features(one, found[0].input[0], images)))
+        layer = _dense_layer(one, name)
+        layers.append((layer, _features(one, layer.input[0], images)))
     (_, wanted), (layer, rounded) = layers
     stored = {tensor.name: index for index, tensor in enumerate(quantised.graph.initializer)}
     places = [stored[key] for key in layer.input[1:3]]
