@@ -18,7 +18,8 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="Preset (landmarks, detector, params, deep3d) or a .toml named after one."
+            help="Preset (landmarks, detector, params, deep3d, imageset, basis) or a .toml named "
+            "after one."
         ),
     ],
     data: Annotated[
@@ -49,7 +50,7 @@ def train(
     landmarks and detector learn from folders of labelled portraits (and renders); a folder of
     labels alone has better labels for the --data before it (facekit relabel). params learns from
     the labels of facekit label and of facekit simulate photos --format shards; deep3d from those,
-    or from a folder in Deep3D's layout.
+    or from a folder in Deep3D's layout; imageset (needs --init with a run of deep3d) and basis too.
 
     Example: facekit train landmarks --data portraits -o runs/landmarks
     """

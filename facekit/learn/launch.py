@@ -27,12 +27,12 @@ class Rank(NamedTuple):
 
     Attributes:
         number: from 0; 0 validates, writes and reports.
-        count: of all processes.
+        size: how many processes there are.
         local: number on this machine, which is that of its GPU.
     """
 
     number: int
-    count: int
+    size: int
     local: int
 
 
@@ -82,7 +82,7 @@ def together(device: torch.device) -> Iterator[Rank]:
     A block that raises leaves at once: torchrun then ends the others.
     """
     rank = own_rank()
-    if rank.count == 1:
+    if rank.size == 1:
         yield rank
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
@@ -95,7 +95,7 @@ def together(device: torch.device) -> Iterator[Rank]:
 
 def shared(value: Any, rank: Rank) -> Any:
     """Return process 0's value of plain values in every process."""
-    if rank.count == 1:
+    if rank.size == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box, src=0)

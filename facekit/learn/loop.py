@@ -189,17 +189,17 @@ class _Training:
         if resume:
             self._restore(run / "last.pth")
         self.losses: nn.Module = _LossOf(task, model)
-        if rank.count > 1:
+        if rank.size > 1:
             ids = [device.index] if device.type == "cuda" else None
             self.losses = nn.parallel.DistributedDataParallel(self.losses, device_ids=ids)
 
     def go(self, progress: Progress | None) -> dict[str, float]:
         config, first = self.config, self.rank.number == 0
-        each = config.accumulate * self.rank.count
+        each = config.accumulate * self.rank.size
 
         def of_step(step: int) -> list[Any]:
             mine = step * each + self.rank.number
-            return [self.task.batch(mine + k * self.rank.count) for k in range(config.accumulate)]
+            return [self.task.batch(mine + k * self.rank.size) for k in range(config.accumulate)]
 
         logs = RunLogs(self.run, self.start) if first else None
         batches = prefetch(of_step, self.start, config.steps)
@@ -253,7 +253,7 @@ class _Training:
     @contextlib.contextmanager
     def _joined(self, last: bool) -> Iterator[None]:
         """Exchange gradients with the other processes after the last batch of a step alone."""
-        if self.rank.count == 1 or last:
+        if self.rank.size == 1 or last:
             yield
         else:
             with self.losses.no_sync():  # type: ignore[operator]

@@ -145,7 +145,7 @@ class Deep3DTask:
         cv2.setNumThreads(1)
         rng = np.random.default_rng((self.config.loop.seed, 2, step))
         rows = rng.integers(len(self.train), size=self.config.batch_size)
-        return _stacked([self._sample(self.train.weak_face(int(row)), rng) for row in rows])
+        return stacked([self.sample(self.train.weak_face(int(row)), rng) for row in rows])
 
     def loss(self, model: nn.Module, batch: WeakBatch) -> dict[str, Tensor]:
         """Return the weighted losses, see ``weak_losses``."""
@@ -172,11 +172,11 @@ class Deep3DTask:
         count = 0
         for faces, batch in self.validation_batches(next(model.parameters()).device):
             values = self.answer(model, batch)
-            found = self.figures(values, batch)
+            found = self.figures(values, batch, model=model)
             for name, value in found.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(faces)
             count += len(faces)
-            shapes += self._shape_errors(values.cpu(), faces)
+            shapes += self.shape_errors(values.cpu(), faces)
         figures = {name: value / count for name, value in sums.items()}
         figures["score"] = figures.pop("loss")
         if shapes:
@@ -189,13 +189,19 @@ class Deep3DTask:
         """Return the coefficients (B, C) of a batch without augmentation."""
         return model(batch.images.float() / 255).float()
 
-    def figures(self, values: Tensor, batch: WeakBatch) -> dict[str, Tensor]:
-        """Return the losses and the landmark error of coefficients."""
-        found = self.losses(values, batch)
-        points = self.face(values.device).place(values).points
+    def figures(self, values: Tensor, batch: WeakBatch, *, model: nn.Module) -> dict[str, Tensor]:
+        """Return the losses and the landmark error of a network's coefficients."""
+        del model
+        return self.measured(values, batch)
+
+    def measured(
+        self, values: Tensor, batch: WeakBatch, *, shapes: TorchFace | None = None
+    ) -> dict[str, Tensor]:
+        """Return the losses and ``landmarks``, the mean distance in % of the outer-eye distance."""
+        found = self.losses(values, batch, shapes=shapes)
+        points = self.face(values.device).place(values, shapes=shapes).points
         eyes = (batch.landmarks[:, 36] - batch.landmarks[:, 45]).norm(dim=-1)
         error = (points - batch.landmarks).norm(dim=-1).mean(1)
-        # The term of the loss has the same name's weight; the figure is for people.
         return {**found, "landmarks": 100 * (error / eyes.clamp(min=1)).mean()}
 
     def validation_batches(
@@ -206,7 +212,7 @@ class Deep3DTask:
         for begin in range(0, len(rows), self.config.batch_size):
             some = rows[begin : begin + self.config.batch_size]
             faces = [self.validation.weak_face(row) for row in some]
-            batch = _stacked([self._sample(face, None) for face in faces])
+            batch = stacked([self.sample(face, None) for face in faces])
             yield faces, WeakBatch(*(part.to(device) for part in batch))
 
     def preview(self, model: nn.Module) -> np.ndarray:
@@ -227,25 +233,28 @@ class Deep3DTask:
         del model
         return self.model
 
-    def _shape_errors(
+    def shape_errors(
         self, values: Tensor, faces: list[WeakFace]
     ) -> list[tuple[float, float, float]]:
-        """Each known face's error, the mean face's, and how well it is known."""
+        """Return each known face's error, the mean face's (mm), and how well it is known."""
         part = self.face().layout.part("id")
         found = []
         for row, face in zip(values, faces, strict=True):
             if face.params is None or face.certainty <= 0:
                 continue
-            truth = torch.from_numpy(np.asarray(face.params["identity"], np.float32))
-            errors = [
-                float((difference @ self._metric @ difference).clamp(min=0).sqrt())
-                for difference in (row[part] - truth, -truth)
-            ]
-            found.append((errors[0], errors[1], face.certainty))
+            truth = np.asarray(face.params["identity"], np.float32)
+            own = self.shape_error(row[part], truth)
+            mean = self.shape_error(torch.zeros(len(truth)), truth)
+            found.append((own, mean, face.certainty))
         return found
 
-    def _sample(self, face: WeakFace, rng: np.random.Generator | None) -> tuple[Any, ...]:
-        """A face's crop, mask, landmarks and weight; moved when there is a generator."""
+    def shape_error(self, identity: Tensor, truth: np.ndarray) -> float:
+        """Return the root mean square surface error (mm) of an identity (K,), after alignment."""
+        difference = identity.cpu() - torch.from_numpy(truth)
+        return float((difference @ self._metric @ difference).clamp(min=0).sqrt())
+
+    def sample(self, face: WeakFace, rng: np.random.Generator | None) -> tuple[Any, ...]:
+        """Return a face's crop, mask, landmarks and weight; moved when there is a generator."""
         c = self.config
         crop = deep3d_crop(ibug68_to_five(face.landmarks), size=c.size)
         if rng is not None:
@@ -336,7 +345,8 @@ def _moved(c: Deep3DConfig, rng: np.random.Generator) -> SimilarityTransform:
     return SimilarityTransform(scale, turn, middle + scale * turn @ (shift - middle))
 
 
-def _stacked(rows: list[tuple[Any, ...]]) -> WeakBatch:
+def stacked(rows: list[tuple[Any, ...]]) -> WeakBatch:
+    """Return samples as a batch."""
     images, masks, points, weights = zip(*rows, strict=True)
     return WeakBatch(
         torch.from_numpy(np.stack(images)),

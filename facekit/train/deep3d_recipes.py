@@ -1,9 +1,9 @@
-"""``facekit train deep3d``: faces to run folder to ONNX."""
+"""``facekit train deep3d``, ``imageset`` and ``basis``: faces to run folder to ONNX."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from facekit.config import dump_toml
-from facekit.errors import InputError
+from facekit.errors import InputError, UsageError
 from facekit.fit.terms.identity import Embedding
 from facekit.fit.terms.onnx_network import load_onnx
 from facekit.geometry.deep3d_crop import CROP_ID, DISTANCE, deep3d_intrinsics
 from facekit.io.atomic import make_folder, write_json, write_text
 from facekit.learn import launch
 from facekit.learn.checkpoint import FORMAT, load_checkpoint
+from facekit.learn.grow import grow
 from facekit.learn.loop import Progress, RunInfo, train
 from facekit.morphable import load_model
 from facekit.morphable.model import MorphableModel
+from facekit.morphable.native import write_native
 from facekit.networks.deep3d import Deep3DNetwork
 from facekit.runs import file_sha256
+from facekit.train.basis_training import BasisConfig, BasisTask
 from facekit.train.deep3d import Deep3DConfig, Deep3DTask
 from facekit.train.deep3d_data import JoinedWeakFaces, load_weak
 from facekit.train.deep3d_face import read_layout
+from facekit.train.imageset import ImageSetConfig, ImageSetTask
 from facekit.train.onnx import export_onnx
 
 SCHEMA = "facekit.deep3d-network/1"
@@ -72,6 +76,115 @@ def train_deep3d(
     path = run / "deep3d.onnx"
     differences = export_deep3d(run / "best.pth", path, morphable)
     result = {"best": best, "onnx": str(path), "differences": differences}
+    write_json(run / "result.json", result)
+    return result
+
+
+def train_imageset(
+    data: Sequence[Path],
+    run: Path,
+    config: ImageSetConfig,
+    *,
+    model: str = "builtin",
+    resume: bool = False,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the confidence network on sets of one person; write ``RUN/imageset.onnx``.
+
+    Args:
+        data: labels folders that say who is who.
+        run, config, model, resume, progress: as ``train_deep3d``.
+        init: checkpoint of ``train deep3d``: the network that reads the coefficients; it is not
+            changed. Needed but for resuming.
+
+    Returns:
+        As ``train_deep3d``.
+
+    Raises:
+        UsageError: no ``init``.
+        InputError, OutputExistsError: nothing could be started.
+    """
+    morphable = load_model(model)
+    if resume:
+        known = load_checkpoint(run / "last.pth", kind="imageset")
+    elif init is None:
+        raise UsageError("imageset: expected --init with a checkpoint of facekit train deep3d")
+    else:
+        known = load_checkpoint(init, kind="deep3d")
+        if known["model_sha256"] != morphable.sha256:
+            raise InputError(f"{init}: was trained for another model than {morphable.name}")
+    shape = {name: known["config"][name] for name in ("size", "backbone")}
+    task = ImageSetTask(
+        replace(config, **shape),
+        morphable,
+        *weak_splits(data, morphable),
+        embedding=open_embedding(config.embedding),
+    )
+    network = task.build_model()
+    if not resume:
+        network.reader.load_state_dict(known["ema"]["values"])
+    best = run_task(task, network, run, "imageset", resume=resume, progress=progress)
+    if not launch.is_first():
+        return {"best": best}
+    path = run / "imageset.onnx"
+    contents = load_checkpoint(run / "best.pth", kind="imageset")
+    network.load_state_dict(contents["ema"]["values"])
+    outputs = ("coefficients", "confidence")
+    differences = export_network(network, path, contents, morphable, outputs)
+    result = {"best": best, "onnx": str(path), "differences": differences}
+    write_json(run / "result.json", result)
+    return result
+
+
+def train_basis(
+    data: Sequence[Path],
+    run: Path,
+    config: BasisConfig,
+    *,
+    model: str = "builtin",
+    resume: bool = False,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train network and model together; write ``RUN/model.npz`` and ``RUN/deep3d.onnx`` for it.
+
+    Args:
+        data, run, config, model, resume, progress: as ``train_deep3d``; ``model`` is what the
+            modes start from.
+        init: checkpoint of ``train deep3d`` of that model for the network to start from.
+
+    Returns:
+        As ``train_deep3d``, and the ``model``'s path.
+
+    Raises:
+        InputError, OutputExistsError, UsageError: nothing could be started.
+    """
+    morphable = load_model(model)
+    task = BasisTask(
+        config, morphable, *weak_splits(data, morphable), embedding=open_embedding(config.embedding)
+    )
+    network = task.build_model()
+    if init is not None:
+        start_from(network.reader, init)
+    best = run_task(task, network, run, "basis", resume=resume, progress=progress)
+    if not launch.is_first():
+        return {"best": best}
+    contents = load_checkpoint(run / "best.pth", kind="basis")
+    network.load_state_dict(contents["ema"]["values"])
+    said = f"{task.model.provenance}; modes trained by facekit train basis".lstrip("; ")
+    learned = replace(network.modes.model(task.model), name=run.name, provenance=said)
+    write_native(learned, run / "model.npz")
+    # What was written is what others read: its numbers are rounded.
+    written = load_model(run / "model.npz")
+    path = run / "deep3d.onnx"
+    differences = export_network(network.reader, path, contents, written, ("coefficients",))
+    result = {
+        "best": best,
+        "onnx": str(path),
+        "model": str(run / "model.npz"),
+        "differences": differences,
+    }
     write_json(run / "result.json", result)
     return result
 
@@ -158,7 +271,7 @@ def start_from(network: nn.Module, init: Path) -> None:
     try:
         if isinstance(contents, dict) and contents.get("format") == FORMAT:
             weights = load_checkpoint(init)["ema"]["values"]
-            network.load_state_dict(weights)
+            grow(network, weights)
         else:
             network.get_submodule("backbone").load_classifier(contents)  # type: ignore[operator]
     except (RuntimeError, AttributeError, InputError) as error:
@@ -181,12 +294,13 @@ def load_deep3d(checkpoint: Path) -> tuple[Deep3DNetwork, dict[str, Any]]:
 
 
 class _Export(nn.Module):
-    def __init__(self, network: Deep3DNetwork) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.eval()
 
-    def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (self.network(image.permute(0, 3, 1, 2).float() / 255),)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = self.network(image.permute(0, 3, 1, 2).float() / 255)
+        return found if isinstance(found, tuple) else (found,)
 
 
 def export_deep3d(checkpoint: Path, path: Path, model: MorphableModel) -> dict[str, float]:
@@ -201,13 +315,32 @@ def export_deep3d(checkpoint: Path, path: Path, model: MorphableModel) -> dict[s
     network, contents = load_deep3d(checkpoint)
     if contents["model_sha256"] != model.sha256:
         raise InputError(f"{checkpoint}: was trained for another model than {model.name}")
+    return export_network(network, path, contents, model, ("coefficients",))
+
+
+def export_network(
+    network: nn.Module,
+    path: Path,
+    contents: dict[str, Any],
+    model: MorphableModel,
+    outputs: Sequence[str],
+) -> dict[str, float]:
+    """Write a network of crops (N, 3, S, S) in [0, 1] as ONNX that takes uint8 (N, S, S, 3).
+
+    Args:
+        network: gives one tensor for each of ``outputs``.
+        path: the ``.onnx``.
+        contents: the checkpoint it comes from.
+        model: of its coefficients.
+        outputs: names.
+    """
     size = int(contents["config"]["size"])
     return export_onnx(
         _Export(network),
         torch.full((2, size, size, 3), 127, dtype=torch.uint8),
         path,
         input_name="image",
-        outputs={"coefficients": {0: "N"}},
+        outputs={name: {0: "N"} for name in outputs},
         dynamic={0: "N"},
         metadata={
             "facekit.schema": SCHEMA,

@@ -14,9 +14,11 @@ from facekit.learn import launch
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
 from facekit.learn.loop import LoopConfig, Progress, RunInfo, train
+from facekit.train.basis_training import BasisConfig
 from facekit.train.deep3d import Deep3DConfig
-from facekit.train.deep3d_recipes import train_deep3d
+from facekit.train.deep3d_recipes import train_basis, train_deep3d, train_imageset
 from facekit.train.detector import DetectorConfig, DetectorTask, export_detector
+from facekit.train.imageset import ImageSetConfig
 from facekit.train.landmarks import LandmarkConfig, LandmarkTask, export_landmarks
 from facekit.train.params import ParamsConfig
 from facekit.train.params_recipes import train_params
@@ -141,6 +143,9 @@ DEEP3D_LOOP = LoopConfig(
     save_every=2000,
 )
 
+# The confidence network alone is small and its reader is trained: a tenth of the steps.
+SET_LOOP = replace(DEEP3D_LOOP, steps=20_000, decay_every=10_000, evaluate_every=500)
+
 RECIPES = {
     "landmarks": Recipe(
         LandmarkConfig(loop=LoopConfig(steps=30_000, learning_rate=1.6e-3)), train_landmarks
@@ -154,6 +159,8 @@ RECIPES = {
         of_model=True,
     ),
     "deep3d": Recipe(Deep3DConfig(loop=DEEP3D_LOOP), train_deep3d, of_model=True),
+    "basis": Recipe(BasisConfig(loop=DEEP3D_LOOP), train_basis, of_model=True),
+    "imageset": Recipe(ImageSetConfig(loop=SET_LOOP), train_imageset, of_model=True),
 }
 
 
