@@ -8,10 +8,14 @@ it.
 from __future__ import annotations
 
 import os
+import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -64,6 +68,58 @@ def run_ranges(kernel: Callable[[int, int], None], size: int, *, min_chunk: int 
     kernel(bounds[0], bounds[1])
     for future in futures:
         future.result()
+
+
+def ahead(items: Iterable[T], *, depth: int = 4) -> Generator[T]:
+    """Yield the items in order, made ahead of time by one background thread.
+
+    An exception while an item is made is raised at its place. Closing the generator stops the
+    thread, and closes ``items`` where it is a generator.
+
+    Args:
+        items: used in the thread alone.
+        depth: at most so many items wait.
+    """
+    waiting: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+    stopping = threading.Event()
+    end = StopIteration()
+
+    def put(entry: tuple[Any, BaseException | None]) -> bool:
+        while not stopping.is_set():
+            try:
+                waiting.put(entry, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    break
+            else:
+                put((None, end))
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer
+            put((None, error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, name="facekit-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is end:
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def _get_pool(size: int) -> ThreadPoolExecutor:

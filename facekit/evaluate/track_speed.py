@@ -13,6 +13,7 @@ from facekit.io.frames import Frame
 from facekit.io.video import VideoFile
 from facekit.morphable.builtin import load_builtin
 from facekit.simulate.clip import ClipOptions, write_clip
+from facekit.threads import ahead
 from facekit.track.tracker import Tracker, TrackOptions
 
 # Frames of a call: as many as between two searches for new people, so that each call has one.
@@ -102,7 +103,7 @@ def _total(network: str = "auto") -> Work:
     tracker, model = _tracker(network), load_builtin()
 
     def work() -> None:
-        for frame in _frames():
+        for frame in ahead(_frames()):
             for face in tracker.step(frame):
                 model.shape(face.identity, face.expression)
 

@@ -18,12 +18,15 @@ from facekit.io.video import Camera, FrameSource, VideoInfo, VideoWriter, open_s
 from facekit.morphable.model import MorphableModel
 from facekit.morphable.registry import load_model
 from facekit.runs import RunFolder, file_sha256
+from facekit.threads import ahead
 from facekit.track.overlay import OverlayPainter
 from facekit.track.record import Absence, TrackRecord
 from facekit.track.tracker import Tracker, TrackOptions
 
 FILES = ("track.npz", "curves.csv", "track.glb")
 OVERLAY = "overlay.mp4"
+# Frames that are decoded before they are asked for.
+_AHEAD = 4
 # Gaps shorter than this many seconds are not worth a message.
 _SHORT_GAP = 0.25
 
@@ -206,8 +209,13 @@ def _facts(
 
 
 def _first(video: FrameSource, source: str) -> tuple[Frame | None, Any]:
-    """The first frame, and all frames with it again; None where not one can be read."""
+    """The first frame, and all frames with it again; None where not one can be read.
+
+    Files are decoded ahead, beside what is done with their frames.
+    """
     frames = video.frames()
+    if not isinstance(video, Camera):
+        frames = ahead(frames, depth=_AHEAD)
     try:
         first = next(frames, None)
     except ItemError as error:

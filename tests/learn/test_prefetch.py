@@ -26,4 +26,4 @@ def test_an_abandoned_stream_ends_its_thread():
     stream = prefetch(lambda i: i, 0, 10**9, depth=2)
     next(stream)
     stream.close()
-    assert not [t for t in threading.enumerate() if t.name == "facekit-prefetch"]
+    assert not [t for t in threading.enumerate() if t.name == "facekit-ahead"]
