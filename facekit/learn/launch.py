@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from facekit.errors import InputError, MissingDependencyError
 
@@ -100,6 +100,11 @@ def shared(value: Any, rank: Rank) -> Any:
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model's weights are; one without weights is on the CPU."""
+    return next((weights.device for weights in model.parameters()), torch.device("cpu"))
 
 
 def moved(batch: Any, device: torch.device) -> Any:

@@ -124,7 +124,8 @@ def train(
     """Train a model and return the best validation figures.
 
     A task with a method ``preview(model)`` that returns a picture (H, W, 3) uint8 has one written
-    at every validation.
+    at every validation. One whose tensors follow those of its batches says so by ``any_device``;
+    others train on a CPU.
 
     Args:
         task: batches, loss, evaluation.
@@ -144,6 +145,8 @@ def train(
     if (make_folder(run) / "last.pth").exists() and not resume:
         raise OutputExistsError(f"{run}: holds a run; pass --resume to go on, or choose another")
     device = launch.choose_device(config.device)
+    if device.type != "cpu" and not getattr(task, "any_device", False):
+        raise InputError(f"{info.kind}: trains on a CPU only; set loop.device=cpu")
     with launch.together(device) as rank:
         return _Training(task, model, config, run, info, device, rank, resume=resume).go(progress)
 

@@ -25,6 +25,7 @@ from facekit.fit.terms.surface import albedo_constancy, coefficient_prior, light
 from facekit.geometry.alignment import SimilarityTransform, compose
 from facekit.geometry.crop import warp
 from facekit.geometry.deep3d_crop import SIZE, deep3d_crop
+from facekit.learn.launch import device_of, moved
 from facekit.learn.loop import LoopConfig
 from facekit.morphable.model import MorphableModel
 from facekit.networks.deep3d import Deep3DNetwork
@@ -32,10 +33,7 @@ from facekit.networks.resnet import SHAPES
 from facekit.train.deep3d_data import MASKS, WeakFace, WeakFaces, skin_mask
 from facekit.train.deep3d_face import Deep3DFace
 from facekit.train.params_losses import shape_metric
-from facekit.train.previews import Preview, preview_sheet
-
-# Faces that are drawn over in a preview.
-_SHOWN = 8
+from facekit.train.previews import SHOWN, Preview, preview_sheet
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,8 @@ class Deep3DTask:
         InputError: a split has no faces.
     """
 
+    any_device = True
+
     def __init__(
         self,
         config: Deep3DConfig,
@@ -170,7 +170,7 @@ class Deep3DTask:
         sums: dict[str, float] = {}
         shapes: list[tuple[float, float, float]] = []
         count = 0
-        for faces, batch in self.validation_batches(next(model.parameters()).device):
+        for faces, batch in self.validation_batches(device_of(model)):
             values = self.answer(model, batch)
             found = self.figures(values, batch, model=model)
             for name, value in found.items():
@@ -213,18 +213,18 @@ class Deep3DTask:
             some = rows[begin : begin + self.config.batch_size]
             faces = [self.validation.weak_face(row) for row in some]
             batch = stacked([self.sample(face, None) for face in faces])
-            yield faces, WeakBatch(*(part.to(device) for part in batch))
+            yield faces, moved(batch, torch.device(device))
 
     def preview(self, model: nn.Module) -> np.ndarray:
         """Return the first validation faces with what the network says drawn over."""
-        device = next(model.parameters()).device
+        device = device_of(model)
         shown: list[Preview] = []
         for faces, batch in self.validation_batches(device):
             values = self.answer(model, batch).cpu().numpy()
             images = batch.images.permute(0, 2, 3, 1).cpu().numpy()
-            for row in range(min(len(faces), _SHOWN - len(shown))):
+            for row in range(min(len(faces), SHOWN - len(shown))):
                 shown.append(Preview(images[row], self.face().params(values[row])))
-            if len(shown) == _SHOWN:
+            if len(shown) == SHOWN:
                 break
         return preview_sheet(self.shown_model(model), shown)
 

@@ -105,19 +105,21 @@ class DistilTask(ParamsTask):
 
     def loss(self, model: nn.Module, batch: ParamsBatch) -> dict[str, Tensor]:
         """Return the losses against the labels and, by ``teacher_`` names, the teacher."""
-        half = torch.is_autocast_enabled("cpu")
+        device = batch.images.device
+        half = torch.is_autocast_enabled(device.type)
         dtype = torch.bfloat16 if half else torch.float32
         large, small = (
             resized(batch.images.float(), size).to(dtype, memory_format=torch.channels_last)
             for size in (self.teacher.size, self.config.size)
         )
+        self.teacher.to(device)
         with torch.no_grad():
             known = self.teacher.seen(large)
             told = self.teacher.read(known)
         student = cast(ParameterNetwork, model)
         units = student.seen(small)
         output = student.read(units)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device.type, enabled=False):
             values, log_sigma = output.coefficients.float(), output.log_sigma.float()
             losses = self._losses(values, log_sigma, output.presence, batch)
             taught = batch._replace(

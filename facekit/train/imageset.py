@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from facekit.errors import InputError
 from facekit.fit.terms.identity import Embedding
+from facekit.learn.launch import device_of, moved
 from facekit.morphable.model import MorphableModel
 from facekit.networks.deep3d import ConfidenceNetwork, Deep3DNetwork, aggregate
 from facekit.train.deep3d import Deep3DConfig, Deep3DTask, WeakBatch, stacked
@@ -145,7 +146,7 @@ class ImageSetTask(Deep3DTask):
         errors: dict[str, list[float]] = {}
         logs: list[np.ndarray] = []
         count = 0
-        for faces, batch in self._validation_sets(next(model.parameters()).device):
+        for faces, batch in self._validation_sets(device_of(model)):
             values, confidence = model(batch.faces.images.float() / 255)
             values = values.float()
             even = torch.ones_like(confidence)
@@ -170,7 +171,7 @@ class ImageSetTask(Deep3DTask):
     def preview(self, model: nn.Module) -> np.ndarray:
         """Return two validation sets with each one's identity drawn over its photographs."""
         shown: list[Preview] = []
-        for _, batch in self._validation_sets(next(model.parameters()).device):
+        for _, batch in self._validation_sets(device_of(model)):
             values, confidence = model(batch.faces.images.float() / 255)
             joined = self._joined(values.float(), confidence, batch.sets).cpu().numpy()
             images = batch.faces.images.permute(0, 2, 3, 1).cpu().numpy()
@@ -202,8 +203,7 @@ class ImageSetTask(Deep3DTask):
             faces = [self.validation.weak_face(int(row)) for chunk in some for row in chunk]
             batch = stacked([self.sample(face, None) for face in faces])
             sets = np.repeat(np.arange(len(some)), [len(chunk) for chunk in some])
-            faces_there = WeakBatch(*(part.to(device) for part in batch))
-            yield faces, SetBatch(faces_there, torch.from_numpy(sets).to(device))
+            yield faces, moved(SetBatch(batch, torch.from_numpy(sets)), device)
 
     def _add_errors(
         self,

@@ -16,8 +16,9 @@ from facekit.detect.landmark_sets import ibug68_to_five
 from facekit.detect.parameters import mirrored_vector, mirrors
 from facekit.errors import InputError
 from facekit.geometry.alignment import SimilarityTransform, compose
-from facekit.geometry.crop import five_crop, warp
-from facekit.geometry.crop_pose import REFERENCE_MM, encode_pose
+from facekit.geometry.crop import crop_camera, five_crop, warp
+from facekit.geometry.crop_pose import REFERENCE_MM, CropPose, decode_pose, encode_pose
+from facekit.learn.launch import device_of, moved
 from facekit.learn.loop import LoopConfig
 from facekit.morphable.layout import CoefficientLayout, model_layout
 from facekit.morphable.model import MorphableModel
@@ -26,6 +27,7 @@ from facekit.render.shade import roll_light
 from facekit.train.augment import occlude
 from facekit.train.landmarks import finish, wing_loss
 from facekit.train.params_losses import FaceGeometry
+from facekit.train.previews import SHOWN, Preview, preview_sheet
 
 # Degrees of freedom of the Student-t distribution that the spreads are learned with: a single
 # coefficient far beyond its deviation must not drown everything else.
@@ -112,6 +114,8 @@ class ParamsBatch(NamedTuple):
 class ParamsTask:
     """The learner's view: batches by step, the loss, validation on unmoved crops."""
 
+    any_device = True
+
     def __init__(
         self,
         config: ParamsConfig,
@@ -122,6 +126,7 @@ class ParamsTask:
         if not len(train) or not len(validation):
             raise InputError("training: expected faces in the train and validation splits")
         self.config, self.train, self.validation = config, train, validation
+        self.model = model
         self.layout: CoefficientLayout = model_layout(model)
         self.geometry = FaceGeometry(model)
         self._mirror = mirrors(model)
@@ -174,11 +179,12 @@ class ParamsTask:
 
     def loss(self, model: nn.Module, batch: ParamsBatch) -> dict[str, Tensor]:
         """Return the weighted losses; those in millimetres as shares of a face's variance."""
-        half = torch.is_autocast_enabled("cpu")
+        device = batch.images.device.type
+        half = torch.is_autocast_enabled(device)
         dtype = torch.bfloat16 if half else torch.float32
         images = batch.images.to(dtype, memory_format=torch.channels_last)
         output = model(images)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device, enabled=False):
             return self._losses(
                 output.coefficients.float(), output.log_sigma.float(), output.presence, batch
             )
@@ -186,9 +192,9 @@ class ParamsTask:
     def _losses(
         self, values: Tensor, log_sigma: Tensor, presence: Tensor, batch: ParamsBatch
     ) -> dict[str, Tensor]:
-        c, geometry = self.config, self.geometry
+        c, geometry = self.config, self.geometry.to(values.device)
         total = batch.weights.sum().clamp(min=1e-6)
-        scale = torch.from_numpy(self._statistics[1]).float()
+        scale = torch.from_numpy(self._statistics[1]).float().to(values.device)
 
         def mean(each: Tensor) -> Tensor:
             return (each * batch.weights).sum() / total
@@ -232,7 +238,8 @@ class ParamsTask:
         """
         sums: dict[str, list[float]] = {}
         shapes: list[np.ndarray] = []
-        for batch in self.validation_batches():
+        for on_cpu in self.validation_batches():
+            batch = moved(on_cpu, device_of(model))
             with torch.no_grad():
                 output = model(batch.images.float().contiguous(memory_format=torch.channels_last))
                 values, log_sigma, presence = output
@@ -246,13 +253,33 @@ class ParamsTask:
                     for v in (output.coefficients, batch.coefficients)
                 )
             losses["points"] = 100 * (seen - truth).norm(dim=-1).mean()
-            shapes.append(mm.sqrt().numpy())
+            shapes.append(mm.sqrt().cpu().numpy())
             for name, value in losses.items():
                 sums.setdefault(name, []).append(float(value) * len(batch.images))
         figures = {name: sum(values) / len(self.validation) for name, values in sums.items()}
         figures["score"] = figures.pop("loss")
         figures["shape_mm"] = float(np.concatenate(shapes).mean())
         return figures
+
+    def preview(self, model: nn.Module) -> np.ndarray:
+        """Return the first validation faces with what the network says drawn over."""
+        rng = np.random.default_rng(1)
+        shown: list[Preview] = []
+        whole = SimilarityTransform(1.0, np.eye(2), np.zeros(2))
+        for row in range(min(SHOWN, len(self.validation))):
+            size = self.config.size
+            image, _, _, face = self._sample(self.validation, row, rng, size, moved=False)
+            pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
+            said = model(pixels.to(device_of(model))).coefficients[0].float().cpu().numpy()
+            parts = self.layout.unpack(said)
+            five = face.crop.apply(ibug68_to_five(np.asarray(face.params["landmarks_2d"], float)))
+            crop = compose(five_crop(five, size=size), face.crop)
+            lens = crop_camera(face.params["intrinsics"], crop).intrinsics
+            pose = CropPose(parts["rotation"], parts["translation"])
+            rotation, place = decode_pose(pose, lens, whole, size=size)
+            camera = {"rotation": rotation, "translation_mm": place, "intrinsics": lens}
+            shown.append(Preview(image, {**parts, **camera}))
+        return preview_sheet(self.model, shown)
 
     def validation_batches(self) -> Iterator[ParamsBatch]:
         """Yield the validation split's upright crops."""
@@ -273,7 +300,7 @@ class ParamsTask:
     def _variance(self, part: str) -> Tensor:
         metric = self.geometry.get_buffer(f"{part}_metric")
         deviation = torch.from_numpy(self._statistics[1][self.layout.part(part)]).float()
-        return (torch.diagonal(metric) * deviation**2).sum()
+        return (torch.diagonal(metric) * deviation.to(metric.device) ** 2).sum()
 
     def _sample(
         self,

@@ -13,6 +13,8 @@ from facekit.morphable.model import MorphableModel
 from facekit.render.images import render_shaded
 from facekit.types import Camera
 
+# Faces of a sheet.
+SHOWN = 8
 # Side of a face in the sheet, pixels; faces in a row.
 _SIDE, _COLUMNS = 192, 4
 _OPACITY = 0.72
