@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--targets", type=Path, help="default: targets beside the base")
     parser.add_argument("--count", type=int, default=48, help="bare heads, and portraits")
     options = parser.parse_args()
-    head = read_makehuman_head(options.base)
+    head = read_makehuman_head(options.base, targets=options.targets)
     folder = options.targets or options.base.parent / "targets"
     rest = head.vertices[head.keep]
     rest = rest - (rest.min(axis=0) + rest.max(axis=0)) / 2

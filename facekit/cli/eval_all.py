@@ -23,6 +23,14 @@ class Truth(StrEnum):
     SIMULATED = "simulated"
 
 
+class OwnPreset(StrEnum):
+    """facekit's own fits."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    BEST = "best"
+
+
 def everything(
     output: opt.OutputFolder,
     predictions: Annotated[
@@ -39,9 +47,10 @@ def everything(
     heads: Annotated[
         Path | None,
         typer.Option(
-            help=".npz of heads of known shape, or MakeHuman's base.obj with targets/ beside it, "
-            "which --count heads are drawn from; without it the built-in model's own.",
-            metavar="FILE",
+            help=".npz of heads of known shape, or MakeHuman's assets (base.obj, their folder, or "
+            "one archive), which --count heads are drawn from; without it the built-in model's "
+            "own.",
+            metavar="PATH",
         ),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Heads; each has eight pictures.")] = 24,
@@ -49,7 +58,23 @@ def everything(
     source: Annotated[
         opt.LandmarkSource, typer.Option("--landmarks", help="Detector of facekit's own fits.")
     ] = opt.LandmarkSource.BUILTIN,
-    own: Annotated[bool, typer.Option("--own/--no-own", help="Measure facekit's own fit.")] = True,
+    own: Annotated[bool, typer.Option("--own/--no-own", help="Measure facekit's own fits.")] = True,
+    presets: Annotated[
+        list[OwnPreset] | None,
+        typer.Option(
+            "--preset", help="Own fits that are measured; repeat for more. Default: all three."
+        ),
+    ] = None,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Of the presets default and best, as in facekit fit: auto, none, or a file.",
+            metavar="NAME",
+        ),
+    ] = "auto",
+    heat: Annotated[
+        bool, typer.Option("--heat", help="Also draw each picture's errors on its scan.")
+    ] = False,
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     as_json: opt.Json = False,
@@ -62,28 +87,34 @@ def everything(
 
     Example: facekit eval all --truth simulated --heads heads.npz -o bench --jobs 2
     """
-    from facekit.evaluate.makehuman_heads import is_makehuman_base, write_makehuman_heads
+    from facekit.evaluate.makehuman_assets import is_makehuman
+    from facekit.evaluate.makehuman_heads import write_makehuman_heads
     from facekit.evaluate.simulated import SimulatedOptions
-    from facekit.evaluate.simulated_run import OWN, AllOptions, evaluate_all
+    from facekit.evaluate.simulated_run import PRESETS, AllOptions, evaluate_all
 
     start = time.monotonic()
     del truth  # there is one kind so far, and naming it keeps old commands meaning the same
     if source is opt.LandmarkSource.FILES or source is opt.LandmarkSource.AUTO:
         raise UsageError("--landmarks: name a detector; the pictures have no files beside them")
     methods = named_predictions(predictions, False) if predictions else {}
-    if OWN in methods:
-        raise UsageError(f"predictions: {OWN!r} is the name of facekit's own fit")
     if not own and not methods:
         raise UsageError("--no-own needs PREDICTIONS of another method")
-    if heads is not None and is_makehuman_base(heads):
+    chosen = tuple(dict.fromkeys(p.value for p in presets)) if presets else PRESETS
+    chosen = chosen if own else ()
+    if heads is not None and is_makehuman(heads):
         heads = write_makehuman_heads(heads, output / "heads.npz", count=count, seed=seed)
     options = AllOptions(
         benchmark=SimulatedOptions(heads, count, size, seed),
         methods=methods,
         landmarks=source.value,
-        own=own,
+        presets=chosen,
+        network=network,
+        heat=heat,
         jobs=jobs,
     )
+    taken = sorted(set(options.own_methods()) & set(methods))
+    if taken:
+        raise UsageError(f"predictions: {', '.join(taken)} is the name of facekit's own fit")
     if heads is None:
         out.warn("without --heads the built-in model is tested on its own heads, which flatters it")
     with _Stages() as stages:
@@ -92,12 +123,15 @@ def everything(
         out.json(document)
     else:
         _table(document)
-    metrics = document["metrics"]
+    for line in _sentences(document["benchmarks"]["now"]):
+        out.info(line)
+    scored = _methods(document, "now").values()
+    missing = sum(one["metrics"]["missing"] for one in scored)
     out.info(
-        f"{metrics['count']} pictures, {metrics['missing']} missing in "
-        f"{time.monotonic() - start:.1f} s -> {output / 'results.md'}"
+        f"{sum(one['metrics']['count'] for one in scored)} predictions of {len(scored)} methods, "
+        f"{missing} missing in {time.monotonic() - start:.1f} s -> {output / 'results.md'}"
     )
-    return 5 if metrics["missing"] else 0
+    return 5 if missing else 0
 
 
 class _Stages(contextlib.ExitStack):
@@ -116,11 +150,16 @@ class _Stages(contextlib.ExitStack):
         self._progress(done, total)
 
 
+def _methods(document: dict[str, Any], measure: str) -> dict[str, Any]:
+    one = document["benchmarks"][measure]
+    return dict(one.get("methods", {document["protocol"]["main"]: one}))
+
+
 def _table(document: dict[str, Any]) -> None:
     rows: list[list[object]] = []
     for measure in ("now", "now_metrical"):
         one = document["benchmarks"][measure]
-        for method, result in one.get("methods", {document["protocol"]["main"]: one}).items():
+        for method, result in _methods(document, measure).items():
             groups = {"all": result["metrics"], **result["groups"]}
             rows += [[measure, method, name, *_cells(row)] for name, row in groups.items()]
         rows += [[measure, "control", name, *_cells(row)] for name, row in one["controls"].items()]
@@ -128,6 +167,20 @@ def _table(document: dict[str, Any]) -> None:
         metrics = document["benchmarks"]["landmarks"]["metrics"]
         rows.append(["landmarks %", document["protocol"]["main"], "all", *_cells(metrics)])
     out.table(["mm", "method", "pictures", *COLUMNS], rows)
+
+
+def _sentences(document: dict[str, Any]) -> list[str]:
+    """Return the methods' differences to the mean face and to the first method, in words."""
+    from facekit.evaluate.comparison import sentence
+    from facekit.evaluate.scan_controls import MEAN_FACE
+
+    found = [
+        (name, ones[MEAN_FACE])
+        for name, ones in document["against_controls"].items()
+        if MEAN_FACE in ones
+    ]
+    found += list(document.get("comparisons", {}).items())
+    return [sentence(name, one, unit="mm") for name, one in found]
 
 
 def _cells(row: dict[str, Any]) -> list[object]:

@@ -77,8 +77,15 @@ def run_methods(
 
     ``note`` gives a line that is said before the last one.
     """
-    from facekit.evaluate.comparison import compare_methods, sentence, write_comparison
-    from facekit.evaluate.scan_reports import write_scan_report
+    from facekit.evaluate.comparison import (
+        against_controls,
+        compare_methods,
+        sentence,
+        uneven,
+        write_comparison,
+    )
+    from facekit.evaluate.scan_controls import MEAN_FACE
+    from facekit.evaluate.scan_reports import MAIN, write_scan_report
 
     start = time.monotonic()
     methods = named_predictions(paths, compare)
@@ -96,6 +103,8 @@ def run_methods(
             write_comparison(output, results, document, limit=limit, unit=unit, value=value)
     else:
         (only,) = results.values()
+        if only.controls:
+            only.document["against_controls"] = {MAIN: against_controls(only)}
         document = only.document
         if output is not None:
             write_scan_report(output, only, limit=limit, unit=unit, value=value)
@@ -103,7 +112,12 @@ def run_methods(
         out.json(document)
     else:
         _table(document, unit)
+    for name, table in document.get("against_controls", {}).items():
+        if MEAN_FACE in table:
+            out.info(sentence(name, table[MEAN_FACE], unit=unit))
     for name, comparison in document.get("comparisons", {}).items():
+        if text := uneven(name, comparison):
+            out.warn(text)
         out.info(sentence(name, comparison, unit=unit))
     if note is not None:
         out.info(note())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,43 @@ def compare_items(
         item.
     """
     base = {item.name: item for item in first if item.value is not None}
-    pairs = [
-        (item.value, base[item.name].value, base[item.name].person or item.name)
-        for item in second
-        if item.value is not None and item.name in base
-    ]
+    return _paired(
+        [
+            (item.value, base[item.name].value, base[item.name].person or item.name)
+            for item in second
+            if item.value is not None and item.name in base
+        ],
+        higher_is_better=higher_is_better,
+        seed=seed,
+    )
+
+
+def compare_with_control(
+    control: Sequence[ScanItem], items: Sequence[ScanItem], *, seed: int = 0
+) -> dict[str, Any] | None:
+    """Compare a method with a control, which has one item a scan or person (``compare_items``)."""
+    base = {item.name: item.value for item in control if item.value is not None}
+    pairs = []
+    for item in items:
+        name = item.name if item.name in base else item.person
+        if item.value is not None and name in base:
+            pairs.append((item.value, base[name], item.person or item.name))
+    return _paired(pairs, higher_is_better=False, seed=seed)
+
+
+def against_controls(evaluation: ScanEvaluation, *, seed: int = 0) -> dict[str, Any]:
+    """Return ``compare_with_control`` of a method with each of its controls, by their names."""
+    return {
+        name: {"than": name, **found}
+        for name, items in evaluation.controls.items()
+        if (found := compare_with_control(items, evaluation.items, seed=seed))
+    }
+
+
+def _paired(
+    pairs: Sequence[tuple[float, float | None, str]], *, higher_is_better: bool, seed: int
+) -> dict[str, Any] | None:
+    """Compare pairs of (own value, other's value, person)."""
     if not pairs:
         return None
     mine, theirs, persons = (np.array(column) for column in zip(*pairs, strict=True))
@@ -84,6 +116,11 @@ def compare_methods(
         higher_is_better: whether large values are good ones.
         seed: of the bootstrap.
 
+    Returns:
+        ``methods`` has each one's own document, ``controls`` theirs, ``comparisons`` each other
+        method's ``compare_items`` with the first and how many items only one of them has a value
+        of, ``against_controls`` each method's with every control.
+
     Raises:
         InputError: fewer than two methods.
     """
@@ -94,19 +131,50 @@ def compare_methods(
     controls: dict[str, Any] = {}
     for evaluation in methods.values():
         controls |= {k: v for k, v in _controls(evaluation).items() if k not in controls}
+    rows = _control_items(methods.values())
     comparisons = {}
     for name in names[1:]:
         found = compare_items(
             first.items, methods[name].items, higher_is_better=higher_is_better, seed=seed
         )
-        comparisons[name] = {"than": names[0], **(found or {"items": 0})}
+        mine, theirs = (_scored_names(methods[n].items) for n in (name, names[0]))
+        comparisons[name] = {
+            "than": names[0],
+            **(found or {"items": 0}),
+            "only_here": len(mine - theirs),
+            "only_there": len(theirs - mine),
+        }
     return {
         "schema": SCHEMA,
         "protocol": {**first.document["protocol"], "compared": f"{value} of an item, {unit}"},
         "methods": {name: evaluation.document for name, evaluation in methods.items()},
         "controls": controls,
         "comparisons": comparisons,
+        "against_controls": {
+            name: against_controls(evaluation._replace(controls=rows), seed=seed)
+            for name, evaluation in methods.items()
+        },
     }
+
+
+def _scored_names(items: Sequence[ScanItem]) -> set[str]:
+    return {item.name for item in items if item.value is not None}
+
+
+def uneven(name: str, comparison: Mapping[str, Any]) -> str:
+    """Say that two methods do not have the same items, or return nothing."""
+    pairs = (
+        (comparison["than"], name, comparison["only_there"]),
+        (name, comparison["than"], comparison["only_here"]),
+    )
+    said = [
+        f"{one} has {count} item{'s' if count > 1 else ''} that {other} has not"
+        for one, other, count in pairs
+        if count
+    ]
+    if not said:
+        return ""
+    return f"{', '.join(said)}: their rows are over different items, the difference is not"
 
 
 def sentence(name: str, comparison: Mapping[str, Any], *, unit: str) -> str:
@@ -136,7 +204,7 @@ def write_comparison(
     """Write ``report.json``, ``items.csv``, ``curve.csv``, ``curve.png``, ``curve_items.png``.
 
     ``items.csv`` has a row an item and a column a method; each method's own report lies in a
-    folder of its name. The curves have every method's line; controls are in the methods' own.
+    folder of its name. The curves have a line for every method and for every control.
 
     Args:
         folder: made when it is not there.
@@ -153,10 +221,13 @@ def write_comparison(
         written += write_scan_report(folder / name, evaluation, limit=limit, unit=unit, value=value)
     written.append(write_text(folder / "items.csv", comparison_csv(methods)))
     title = str(document["protocol"].get("name", ""))
-    points = {name: pooled(evaluation.items) for name, evaluation in methods.items()}
+    lines = {name: evaluation.items for name, evaluation in methods.items()}
+    for name, items in _control_items(methods.values()).items():
+        lines.setdefault(name, items)
+    points = {name: pooled(items) for name, items in lines.items()}
     values = {
-        name: np.array([i.value for i in evaluation.items if i.value is not None], np.float64)
-        for name, evaluation in methods.items()
+        name: np.array([i.value for i in items if i.value is not None], np.float64)
+        for name, items in lines.items()
     }
     everything = points if any(len(p) for p in points.values()) else values
     marks = np.linspace(0, limit, 401)
@@ -165,7 +236,7 @@ def write_comparison(
         ",".join([f"{mark:.4f}", *(f"{column[k]:.4f}" for column in columns)])
         for k, mark in enumerate(marks)
     ]
-    head = ",".join([f"error_{'percent' if unit == '%' else unit}", *methods])
+    head = ",".join([f"error_{'percent' if unit == '%' else unit}", *everything])
     written.append(write_text(folder / "curve.csv", "\n".join([head, *rows, ""])))
     for file, errors, xlabel, of in (
         ("curve.png", points, f"distance of a point, {unit}", "points"),
@@ -197,6 +268,15 @@ def comparison_csv(methods: Mapping[str, ScanEvaluation]) -> str:
     for name, row in values.items():
         writer.writerow([name, *groups[name], *(row.get(method, "") for method in methods)])
     return buffer.getvalue()
+
+
+def _control_items(evaluations: Iterable[ScanEvaluation]) -> dict[str, list[ScanItem]]:
+    """Return every control's items; controls do not depend on the method."""
+    rows: dict[str, list[ScanItem]] = {}
+    for evaluation in evaluations:
+        for name, items in evaluation.controls.items():
+            rows.setdefault(name, items)
+    return rows
 
 
 def _controls(evaluation: ScanEvaluation) -> dict[str, Any]:

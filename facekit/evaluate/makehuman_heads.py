@@ -1,8 +1,7 @@
 """Heads of known shape sampled from MakeHuman's CC0 assets, which the user downloads.
 
-``base.obj`` and its ``targets`` folder (https://github.com/makehumancommunity/makehuman, in
-``makehuman/data``; CC0 1.0). The heads are of mixed ancestry, sex, age and weight, with sliders of
-the face; each has a neutral shape and one expression.
+The assets are read by ``makehuman_assets``. The heads are of mixed ancestry, sex, age and weight,
+with sliders of the face; each has a neutral shape and one expression.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.errors import InputError
+from facekit.evaluate.makehuman_assets import VERTICES, MakehumanAssets, Targets, open_assets
 from facekit.geometry.closest_point import build_tree
 from facekit.geometry.rays import hemisphere, open_directions
 from facekit.io.atomic import atomic_path
-from facekit.io.obj import read_obj
-from facekit.morphable.makehuman import read_target
 
-VERTICES = 19158
 QUANTUM_MM = 0.01
 _MILLIMETRES = 100.0
 # The head is what of the body lies above this height of the base mesh, dm.
@@ -87,11 +84,6 @@ class MakehumanHead(NamedTuple):
     outer: np.ndarray
 
 
-def is_makehuman_base(path: Path) -> bool:
-    """Say whether a path is MakeHuman's base mesh by its name."""
-    return path.suffix.lower() == ".obj"
-
-
 def write_makehuman_heads(
     base: Path, output: Path, *, count: int, seed: int = 0, targets: Path | None = None
 ) -> Path:
@@ -103,20 +95,19 @@ def write_makehuman_heads(
     whatever ``count`` is.
 
     Args:
-        base: MakeHuman's ``base.obj``.
+        base, targets: the assets, as ``makehuman_assets.open_assets`` takes them.
         output: the ``.npz``.
         count: heads.
         seed: of every draw.
-        targets: folder of ``.target`` files; None takes ``targets`` beside the base.
 
     Raises:
         InputError: a file is missing, or the base is not MakeHuman's.
     """
     if count < 1:
         raise InputError(f"count: expected at least 1 head, got {count}")
-    head = read_makehuman_head(base)
-    folder = base.parent / "targets" if targets is None else targets
-    shapes = _Targets(folder, head.keep)
+    assets = open_assets(base, targets=targets)
+    head = _head(base, assets)
+    shapes = _HeadTargets(assets.targets, head.keep)
     neutral = np.empty((count, len(head.keep), 3))
     expressed = np.empty_like(neutral)
     for number in range(count):
@@ -171,47 +162,37 @@ def write_heads(
     return output
 
 
-class _Targets:
+class _HeadTargets:
     """Displacements (n, 3) of the head's vertices by target name, read when first asked for."""
 
-    def __init__(self, folder: Path, keep: np.ndarray) -> None:
+    def __init__(self, targets: Targets, keep: np.ndarray) -> None:
+        self._targets = targets
         self._keep = keep
         self._found: dict[str, np.ndarray] = {}
-        self._files: dict[str, Path] = {}
-        for path in sorted(folder.rglob("*.target*")):
-            if path.suffix in (".target", ".gz"):
-                name = path.relative_to(folder).as_posix()
-                self._files[name.removesuffix(".gz").removesuffix(".target")] = path
-        if not self._files:
-            raise InputError(
-                f"{folder}: expected a folder of MakeHuman's .target files, found none"
-            )
 
     def __call__(self, name: str) -> np.ndarray:
-        if name not in self._files:
-            raise InputError(f"MakeHuman's targets: expected {name}, which is not there")
         if name not in self._found:
-            self._found[name] = read_target(self._files[name], VERTICES)[self._keep]
+            self._found[name] = self._targets.read(name)[self._keep]
         return self._found[name]
 
     def sliders(self) -> list[tuple[str, str]]:
         """Return the face's sliders: the target of their upper and of their lower half."""
         pairs = []
-        for name in self._files:
+        for name in self._targets.names:
             if name.split("/")[0] not in _SLIDERS:
                 continue
             for plus, minus in _OPPOSITES:
                 other = name[: -len(plus)] + minus
-                if name.endswith(f"-{plus}") and other in self._files:
+                if name.endswith(f"-{plus}") and other in self._targets:
                     pairs.append((name, other))
         return pairs
 
     def expressions(self) -> list[str]:
         """Return the expression units, left and right ones apart."""
-        return [name for name in self._files if name.startswith(f"{_EXPRESSIONS}/")]
+        return [name for name in self._targets.names if name.startswith(f"{_EXPRESSIONS}/")]
 
 
-def _identity(rng: np.random.Generator, shapes: _Targets) -> np.ndarray:
+def _identity(rng: np.random.Generator, shapes: _HeadTargets) -> np.ndarray:
     race = rng.dirichlet(np.full(len(_RACES), 0.7))
     sex = _SEXES[int(rng.integers(2))]
     old = float(rng.beta(1.0, 2.0))
@@ -235,7 +216,7 @@ def _identity(rng: np.random.Generator, shapes: _Targets) -> np.ndarray:
     return np.asarray(total)
 
 
-def _expression(rng: np.random.Generator, shapes: _Targets) -> np.ndarray:
+def _expression(rng: np.random.Generator, shapes: _HeadTargets) -> np.ndarray:
     units = shapes.expressions()
     total: np.ndarray | float = 0.0
     for unit in rng.permutation(len(units))[: int(rng.integers(1, 5))]:
@@ -243,25 +224,23 @@ def _expression(rng: np.random.Generator, shapes: _Targets) -> np.ndarray:
     return np.asarray(total)
 
 
-def read_makehuman_head(path: Path) -> MakehumanHead:
-    """Read the head of MakeHuman's ``base.obj``.
+def read_makehuman_head(path: Path, *, targets: Path | None = None) -> MakehumanHead:
+    """Read the head of MakeHuman's base mesh.
+
+    Args:
+        path, targets: the assets, as ``makehuman_assets.open_assets`` takes them.
 
     Raises:
-        InputError: the file is missing, or is not MakeHuman's base mesh.
+        InputError: a file is missing, or is not MakeHuman's base mesh.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: expected MakeHuman's base.obj, found none")
-    mesh = read_obj(path)
-    if len(mesh.vertices) != VERTICES:
-        raise InputError(
-            f"{path}: expected MakeHuman's base mesh of {VERTICES} vertices, "
-            f"got {len(mesh.vertices)}"
-        )
-    vertices = np.asarray(mesh.vertices, np.float64)
-    group = _triangle_groups(path)
+    return _head(path, open_assets(path, targets=targets))
+
+
+def _head(path: Path, assets: MakehumanAssets) -> MakehumanHead:
+    vertices, group = assets.vertices, assets.groups
     above = vertices[:, 1] > _NECK_DM
-    skin = mesh.faces[(group == "body") & above[mesh.faces].all(axis=1)]
-    eyes = mesh.faces[np.isin(group, _EYES)]
+    skin = assets.faces[(group == "body") & above[assets.faces].all(axis=1)]
+    eyes = assets.faces[np.isin(group, _EYES)]
     if not len(skin) or not len(eyes):
         raise InputError(f"{path}: expected the groups body, {', '.join(_EYES)}")
     keep = np.concatenate([np.unique(skin), np.unique(eyes)])
@@ -276,18 +255,6 @@ def _own_numbers(keep: np.ndarray) -> np.ndarray:
     own = np.full(VERTICES, -1, np.int32)
     own[keep] = np.arange(len(keep), dtype=np.int32)
     return own
-
-
-def _triangle_groups(path: Path) -> np.ndarray:
-    """Return the group of each triangle that ``read_obj`` makes of the file's polygons."""
-    groups: list[str] = []
-    current = ""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("g "):
-            current = line[2:].strip()
-        elif line.startswith("f "):
-            groups += [current] * (len(line.split()) - 3)
-    return np.array(groups)
 
 
 def _outer_faces(vertices: np.ndarray, skin: np.ndarray, eyes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facekit.detect import open_detector
-from facekit.evaluate.comparison import compare_methods, write_comparison
+from facekit.evaluate.comparison import against_controls, compare_methods, write_comparison
 from facekit.evaluate.landmark_report import write_landmark_report
 from facekit.evaluate.landmarks import evaluate_landmarks
 from facekit.evaluate.now import SCHEMA, NowOptions
@@ -24,10 +24,12 @@ from facekit.evaluate.simulated import (
     pictures_sha256,
 )
 from facekit.fit.batch import FitOptions, fit_photos
+from facekit.fit.presets import choose_preset
 from facekit.io.atomic import write_json, write_text
 from facekit.morphable import load_model
 
 OWN = "facekit"
+PRESETS = ("fast", "default", "best")
 _COLUMNS = ("median", "mean", "std", "count", "missing")
 Stage = Callable[[str, int, int], None]
 
@@ -40,15 +42,23 @@ class AllOptions:
         benchmark: what is drawn.
         methods: other methods' predictions by name, folders in NoW's layout, mm.
         landmarks: detector of facekit's own fits.
-        own: whether facekit's own fit is measured.
+        presets: of facekit's own fits that are measured, each a method.
+        network: of those fits: ``auto``, ``none`` or a file, as in ``facekit fit``.
+        heat: draw each picture's errors on its scan.
         jobs: processes; 0 takes as many as there are cores.
     """
 
     benchmark: SimulatedOptions = field(default_factory=SimulatedOptions)
     methods: Mapping[str, Path] = field(default_factory=dict)
     landmarks: str = "builtin"
-    own: bool = True
+    presets: tuple[str, ...] = PRESETS
+    network: str = "auto"
+    heat: bool = False
     jobs: int = 1
+
+    def own_methods(self) -> dict[str, str]:
+        """Return facekit's own methods: name to preset."""
+        return {f"{OWN}-{preset}": preset for preset in self.presets}
 
 
 def evaluate_all(
@@ -56,7 +66,7 @@ def evaluate_all(
 ) -> dict[str, Any]:
     """Build the benchmark, fit its pictures, score every method, and write it all.
 
-    Makes ``output/benchmark``, ``output/fit`` (facekit's results), ``output/now``,
+    Makes ``output/benchmark``, ``output/fit/PRESET`` (facekit's results), ``output/now``,
     ``output/now_metrical``, ``output/landmarks``, ``report.json`` and ``results.md``. Running
     again makes only the pictures and fits that are missing.
 
@@ -66,7 +76,8 @@ def evaluate_all(
         stage: called with what is being done, how many are done, and of how many.
 
     Returns:
-        The JSON document: ``metrics`` are those of the first method by NoW's protocol.
+        The JSON document: ``metrics`` are those of ``protocol.main`` by NoW's protocol: the
+        default fit, else the first method.
 
     Raises:
         InputError, OutputExistsError, MissingDependencyError: something could not be started.
@@ -78,30 +89,25 @@ def evaluate_all(
         jobs=options.jobs,
         progress=lambda done, total: tell("rendering", done, total),
     )
-    methods = dict(options.methods)
-    if options.own:
-        fit_photos(
-            [benchmark.root / IMAGE_FOLDER],
-            output / "fit",
-            FitOptions(landmarks=options.landmarks, largest=True, texture_size=256),
-            jobs=options.jobs,
-            progress=lambda done, total: tell("fitting", done, total),
-        )
-        methods = {OWN: output / "fit", **methods}
+    methods = {name: output / "fit" / preset for name, preset in options.own_methods().items()}
+    for preset in options.presets:
+        _fit(benchmark, output / "fit" / preset, options, preset, tell)
+    methods |= options.methods
+    main = f"{OWN}-default" if "default" in options.presets else next(iter(methods))
     now = {
         name: _score(output / name, methods, benchmark, options, metrical, tell)
         for name, metrical in (("now", False), ("now_metrical", True))
     }
     document = {
         "schema": SCHEMA,
-        "protocol": {"name": "all", "truth": "simulated", "main": next(iter(methods)),
+        "protocol": {"name": "all", "truth": "simulated", "main": main,
                      **benchmark.description,
                      "pictures_sha256": pictures_sha256(benchmark)},
-        "metrics": next(iter(_documents(now["now"]).values()))["metrics"],
+        "metrics": _documents(now["now"], main)[main]["metrics"],
         "benchmarks": now,
         "items": [],
     }  # fmt: skip
-    if options.own:
+    if options.presets:
         truth = landmark_truth(benchmark)
         detector = open_detector(options.landmarks)
         found = evaluate_landmarks(
@@ -112,6 +118,26 @@ def evaluate_all(
     write_json(output / "report.json", document)
     write_text(output / "results.md", results_table(document))
     return document
+
+
+def _fit(
+    benchmark: SimulatedBenchmark, folder: Path, options: AllOptions, preset: str, tell: Stage
+) -> None:
+    chosen = choose_preset(preset)
+    fit_photos(
+        [benchmark.root / IMAGE_FOLDER],
+        folder,
+        FitOptions(
+            landmarks=options.landmarks,
+            largest=True,
+            texture_size=256,
+            photometric=chosen.photometric,
+            first_order=chosen.first_order,
+            network=options.network if chosen.network else "none",
+        ),
+        jobs=options.jobs,
+        progress=lambda done, total: tell(f"fitting {preset}", done, total),
+    )
 
 
 def results_table(document: Mapping[str, Any]) -> str:
@@ -128,25 +154,42 @@ def results_table(document: Mapping[str, Any]) -> str:
     for name, title in (("now", "NoW's protocol"), ("now_metrical", "NoW's protocol, metrical")):
         lines += ["", f"## {title}", "", *_head("method", "pictures")]
         document_now = document["benchmarks"][name]
-        for method, one in _documents(document_now).items():
-            rows = {"all": one["metrics"], **one["groups"]}
-            lines += [_line(method, group, row) for group, row in rows.items()]
         lines += [
             _line(f"control: {control}", "one a head", row)
             for control, row in document_now["controls"].items()
         ]
-        for method, found in document_now.get("comparisons", {}).items():
-            if found["items"]:
-                lines += [
-                    "",
-                    f"{method} against {found['than']}: {found['mean_difference']:+.3f} mm "
-                    f"[{found['low']:+.3f}, {found['high']:+.3f}], {found['verdict']}.",
-                ]
+        methods = _documents(document_now, description["main"])
+        lines += [_line(method, "all", one["metrics"]) for method, one in methods.items()]
+        for method, one in methods.items():
+            lines += [_line(method, group, row) for group, row in one["groups"].items()]
+        lines += _compared(document_now)
     if "landmarks" in document["benchmarks"]:
         metrics = document["benchmarks"]["landmarks"]["metrics"]
         lines += ["", "## Landmarks", "", *_head("method", "percent of the outer eye distance")]
-        lines.append(_line(OWN, "all", metrics))
+        lines.append(_line("facekit landmarks", "all", metrics))
     return "\n".join([*lines, ""])
+
+
+def _compared(document: Mapping[str, Any]) -> list[str]:
+    """Return the table of paired differences: with the controls, then with the first method."""
+    rows = [
+        (method, control, found)
+        for control in document["controls"]
+        for method, ones in document["against_controls"].items()
+        if (found := ones.get(control))
+    ]
+    others = document.get("comparisons", {})
+    rows += [(method, found["than"], found) for method, found in others.items() if found["items"]]
+    if not rows:
+        return []
+    columns = ("method", "against", "difference of the items' medians", "95 %", "better on", "")
+    lines = ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for method, than, found in rows:
+        lines.append(
+            f"| {method} | {than} | {found['mean_difference']:+.3f} | {found['low']:+.3f} to "
+            f"{found['high']:+.3f} | {found['better_on_percent']:.0f} % | {found['verdict']} |"
+        )
+    return lines
 
 
 def _head(*names: str) -> list[str]:
@@ -159,8 +202,8 @@ def _line(first: str, second: str, row: Mapping[str, Any]) -> str:
     return f"| {first} | {second} | {' | '.join(cells)} | {row['count']} | {row['missing']} |"
 
 
-def _documents(document: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(document.get("methods", {OWN: document}))
+def _documents(document: Mapping[str, Any], main: str) -> dict[str, Any]:
+    return dict(document.get("methods", {main: document}))
 
 
 def _score(
@@ -181,13 +224,17 @@ def _score(
             path,
             dataset,
             options=NowOptions(metrical=metrical),
-            run=NowRun(model, options.jobs),
+            run=NowRun(
+                model,
+                options.jobs,
+                folder / name / "heat" if options.heat and not metrical else None,
+            ),
             progress=lambda done, total: tell("scoring", done, total),
         ).as_scans()
     if len(results) > 1:
         document = compare_methods(results, value="median distance", unit="mm")
         write_comparison(folder, results, document, limit=5.0, unit="mm", value="median distance")
         return document
-    (only,) = results.values()
+    ((name, only),) = results.items()
     write_scan_report(folder, only, limit=5.0, value="median distance")
-    return only.document
+    return only.document | {"against_controls": {name: against_controls(only)}}

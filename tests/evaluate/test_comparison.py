@@ -8,8 +8,10 @@ from scan_case import face, write_face
 from facekit.cli.main import run
 from facekit.errors import InputError
 from facekit.evaluate.comparison import (
+    against_controls,
     compare_items,
     compare_methods,
+    compare_with_control,
     comparison_csv,
     sentence,
     write_comparison,
@@ -68,6 +70,25 @@ def test_items_of_one_person_count_as_one():
     assert "fewer than 10" in sentence("b", {"than": "a", **few}, unit="mm")
 
 
+def test_controls_are_paired_by_scan_or_person():
+    """One value a person, or one a scan: each method is compared with it on the same heads."""
+    base = np.linspace(1, 2, 40)
+    method = items(base, persons=20)
+    by_person = [ScanItem(f"p{k}", value=float(base[k])) for k in range(20)]
+    found = compare_with_control(by_person, method)
+    expected = np.mean([base[k] - base[k % 20] for k in range(40)])
+    assert found["mean_difference"] == pytest.approx(expected)
+    assert (found["items"], found["persons"]) == (40, 20)
+    by_scan = [ScanItem(item.name, value=item.value + 0.25) for item in method]
+    found = compare_with_control(by_scan, method)
+    assert found["mean_difference"] == pytest.approx(-0.25)
+    assert found["verdict"] == "better"
+    assert compare_with_control([ScanItem("p0", error="x")], method) is None
+    table = against_controls(evaluation(method, {"mean_face": by_scan, "none": []}))
+    assert list(table) == ["mean_face"]
+    assert "A against mean_face: -0.250 mm" in sentence("A", table["mean_face"], unit="mm")
+
+
 def test_one_document_and_one_plot(tmp_path):
     base = np.linspace(1, 2, 30)
     control = {"mean_face": items(base + 1)}
@@ -85,8 +106,9 @@ def test_one_document_and_one_plot(tmp_path):
     rows = list(csv.DictReader((tmp_path / "items.csv").read_text().splitlines()))
     assert float(rows[3]["B"]) - float(rows[3]["A"]) == pytest.approx(0.5)
     curve = list(csv.reader((tmp_path / "curve.csv").read_text().splitlines()))
-    assert curve[0] == ["error_mm", "A", "B"]
-    assert [float(x) for x in curve[-1]] == [4.0, 100.0, 100.0]
+    assert curve[0] == ["error_mm", "A", "B", "mean_face"]
+    assert [float(x) for x in curve[-1]] == [4.0, 100.0, 100.0, 100.0]
+    assert document["against_controls"]["B"]["mean_face"]["mean_difference"] < 0
     with pytest.raises(InputError, match="two methods"):
         compare_methods({"A": methods["A"]}, value="error", unit="mm")
     nothing = sentence("B", {"than": "A", "items": 0}, unit="mm")
@@ -126,6 +148,19 @@ def test_command_compares_folders(micc, capsys):
     assert run(["eval", "micc", "--compare", pair[0], *data]) == 2
     assert "two folders" in capsys.readouterr().err
     assert run(["eval", "micc", "a=x", "a=y", *data]) == 2
+
+
+def test_methods_with_different_items_are_said_to_be(micc, capsys):
+    """The table's rows are each over their own items; differences are over what both have."""
+    (micc / "two/s1.obj").unlink()
+    arguments = ["eval", "micc", str(micc / "one"), str(micc / "two"), "--model", "none"]
+    assert run([*arguments, "--data", str(micc / "data"), "--json"]) == 5
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    found = document["comparisons"]["two"]
+    assert (found["items"], found["only_here"], found["only_there"]) == (1, 0, 1)
+    assert "one has 1 item that two has not" in captured.err
+    assert "on 1 items" in captured.err
 
 
 def test_names_are_as_long_as_they_must_be():

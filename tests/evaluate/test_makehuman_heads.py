@@ -9,6 +9,7 @@ from facekit.errors import InputError
 from facekit.evaluate import makehuman_heads as heads
 from facekit.evaluate.heads import read_heads
 from facekit.evaluate.interior import WARN_SHARE, interior_points
+from facekit.evaluate.makehuman_assets import is_makehuman
 from facekit.evaluate.now import crop_scan
 from facekit.simulate.subject import open_foreign_heads
 
@@ -85,6 +86,77 @@ def test_heads_are_the_base_and_its_targets(assets, tmp_path):
         np.testing.assert_array_equal(file["neutral"], data["neutral"][:2])
     assert read_heads(path).landmark_vertices.shape == (7, 3)
     np.testing.assert_allclose(data["landmark_weights"].sum(axis=1), 1, atol=1e-6)
+
+
+def archive(root, path):
+    """The same assets in one file, as plain arrays."""
+    names, index, delta, ends = [], [], [], [0]
+    for file in sorted((root / "targets").rglob("*.target"), reverse=True):
+        rows = [r.split() for r in file.read_text().splitlines() if not r.startswith("#")]
+        names.append(file.relative_to(root / "targets").as_posix().removesuffix(".target"))
+        index += [int(row[0]) for row in rows]
+        delta += [[float(x) for x in row[1:]] for row in rows]
+        ends.append(len(index))
+    vertices, polygons, groups, current = [], [], [], ""
+    for line in (root / "base.obj").read_text().splitlines():
+        kind, *rest = line.split()
+        if kind == "v":
+            vertices.append([float(x) for x in rest])
+        elif kind == "g":
+            current = rest[0]
+        else:
+            polygons.append(([int(i) - 1 for i in rest] + [-1])[:4])
+            groups.append(current)
+    labels = sorted(set(groups))
+    np.savez(
+        path,
+        vertices=np.float32(vertices),
+        polygons=np.int32(polygons),
+        polygon_group=np.int16([labels.index(group) for group in groups]),
+        group_names=np.array(labels),
+        target_names=np.array(names),
+        target_ptr=np.int64(ends),
+        target_index=np.int32(index),
+        target_delta=np.float32(delta),
+    )
+    return path
+
+
+def test_wherever_the_assets_lie_the_heads_are_the_same(assets, tmp_path):
+    """Files side by side, MakeHuman's own folders, or one archive, named or in a folder."""
+    packed = archive(assets, tmp_path / "packed.npz")
+    data = tmp_path / "makehuman/data"
+    (data / "3dobjs").mkdir(parents=True)
+    (data / "3dobjs/base.obj").write_bytes((assets / "base.obj").read_bytes())
+    (data / "targets").symlink_to(assets / "targets")
+    made = [
+        heads.write_makehuman_heads(place, tmp_path / f"{k}.npz", count=2, seed=4).read_bytes()
+        for k, place in enumerate(
+            (assets / "base.obj", assets, packed, packed.parent, data, data / "3dobjs/base.obj")
+        )
+    ]
+    assert len(set(made)) == 1
+    assert is_makehuman(packed)
+    assert is_makehuman(assets)
+    assert not is_makehuman(tmp_path / "0.npz")
+    assert not is_makehuman(tmp_path / "none.npz")
+
+
+def test_damaged_archives_are_named(assets, tmp_path):
+    with np.load(archive(assets, tmp_path / "packed.npz")) as file:
+        data = dict(file)
+    for change, text in (
+        ({"polygon_group": None}, "arrays polygon_group"),
+        ({"target_ptr": data["target_ptr"][:-1]}, "does not fit"),
+        ({"vertices": data["vertices"][:7]}, "19158 vertices, got 7"),
+    ):
+        arrays = {k: v for k, v in (data | change).items() if v is not None}
+        np.savez(tmp_path / "bad.npz", **arrays)
+        with pytest.raises(InputError, match=text):
+            heads.read_makehuman_head(tmp_path / "bad.npz")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="3dobjs"):
+        heads.read_makehuman_head(tmp_path / "empty")
 
 
 def test_heads_with_other_places(assets, tmp_path):

@@ -117,6 +117,7 @@ def test_command_scores_other_methods(built, tmp_path, capsys):
             write_mesh(path, type(mesh)(vertices, mesh.faces))
             np.save(path.with_suffix(".npy"), marks)
     arguments = ["eval", "all", "--heads", str(heads), "--count", "1", "--size", "64", "--no-own"]
+    arguments.append("--heat")
     arguments += ["-o", str(tmp_path / "out")]
     assert run([*arguments, str(tmp_path / "exact"), str(tmp_path / "noisy")]) == 0
     assert "now_metrical" in capsys.readouterr().out
@@ -129,7 +130,11 @@ def test_command_scores_other_methods(built, tmp_path, capsys):
     assert set(now["controls"]) >= {"mean_face"}
     page = (tmp_path / "out/results.md").read_text()
     assert "| exact | selfie |" in page
-    assert "noisy against exact: +" in page
+    row = next(line for line in page.splitlines() if line.startswith("| noisy | exact | +"))
+    assert row.endswith("| undecided |")  # one head says nothing
+    assert "| noisy | mean_face |" in page
+    assert set(now["against_controls"]) == {"exact", "noisy"}
+    assert (tmp_path / "out/now/noisy/heat").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,8 @@ def test_command_scores_other_methods(built, tmp_path, capsys):
     [
         (["--no-own"], 2),
         (["--landmarks", "files"], 2),
-        (["facekit=x"], 2),
+        (["facekit-fast=x"], 2),
+        (["--preset", "slow"], 2),
         (["--truth", "real"], 2),
         (["--heads", "none.npz"], 3),
     ],
