@@ -56,6 +56,14 @@ def photos(
     face: Annotated[
         str, typer.Option(help="Smallest and largest face height over the photograph's.")
     ] = "0.3,0.6",
+    distance: Annotated[
+        str | None,
+        typer.Option(
+            help="Nearest and farthest camera; lenses follow. Else lenses of 25 to 85 mm (35 mm "
+            "equivalents) are drawn and distances follow.",
+            metavar="MM,MM",
+        ),
+    ] = None,
     views: Annotated[
         int, typer.Option(help="Photographs of one person in a row, with changing light.", min=1)
     ] = 1,
@@ -128,6 +136,7 @@ def photos(
     Example: facekit simulate photos -o portraits --count 100 --seed 1
     """
     import os
+    from dataclasses import replace
 
     from facekit.simulate.photos import PhotosRequest, write_photos
     from facekit.simulate.sampler import PortraitOptions
@@ -146,6 +155,8 @@ def photos(
         supersample=supersample,
         placement_mm=placement,
     )
+    if distance is not None:
+        options = replace(options, distance_mm=_pair(distance, "--distance"), focal_mm=None)
     if form is Format.SHARDS:
         if heads is not None:
             raise UsageError("--format shards: expected people of a model; leave out --heads")

@@ -116,7 +116,8 @@ class PortraitOptions:
         yaw_deg: largest yaw; drawn from a normal of half of it, cut there. ``yaw_uniform`` draws
             it uniformly.
         pitch_deg, roll_deg: largest angles, likewise normal.
-        focal_mm: shortest and longest lens, as 35 mm equivalents.
+        focal_mm: shortest and longest lens, as 35 mm equivalents; None takes the lens that shows
+            the face in its size from a distance drawn log-uniformly.
         distance_mm: nearest and farthest camera.
         glasses, occluders, clean: see ``random_look``.
         views: how many successive indices show the same head, hair, clothes and glasses (skin,
@@ -137,7 +138,7 @@ class PortraitOptions:
     yaw_uniform: bool = False
     pitch_deg: float = 25.0
     roll_deg: float = 25.0
-    focal_mm: tuple[float, float] = (25.0, 85.0)
+    focal_mm: tuple[float, float] | None = (25.0, 85.0)
     distance_mm: tuple[float, float] = (350.0, 2500.0)
     glasses: float = 0.15
     occluders: float = 0.1
@@ -153,7 +154,7 @@ class PortraitOptions:
         if self.size < 16:
             raise InputError(f"portrait size: expected at least 16 pixels, got {self.size}")
         for name in ("face_fraction", "focal_mm", "distance_mm"):
-            low, high = getattr(self, name)
+            low, high = getattr(self, name) or (1.0, 1.0)
             if not 0 < low <= high:
                 raise InputError(f"{name}: expected 0 < low <= high, got {low}, {high}")
         if min(self.views, self.supersample, self.occlusion_directions) < 1:
@@ -244,15 +245,19 @@ def random_view(rng: np.random.Generator, subject: Subject, options: PortraitOpt
     """Draw pose, lens, distance and place of a face in the picture.
 
     The lens is drawn log-uniformly and the face's size uniformly; the distance follows from both
-    and is then kept within its range (which may change the size).
+    and is then kept within its range (which may change the size). Without lenses to draw from, the
+    distance is drawn and the lens follows.
     """
     marks = subject.neutral_landmarks
     height_mm = float(np.linalg.norm(marks[17:27].mean(0) - marks[8]))
-    focal_px = float(np.exp(rng.uniform(*np.log(options.focal_mm)))) / 36.0 * options.size
+    drawn = float(np.exp(rng.uniform(*np.log(options.focal_mm or options.distance_mm))))
     fraction = float(rng.uniform(*options.face_fraction))
-    distance = float(
-        np.clip(focal_px * height_mm / (fraction * options.size), *options.distance_mm)
-    )
+    per_mm = fraction * options.size / height_mm
+    if options.focal_mm is None:
+        distance, focal_px = drawn, drawn * per_mm
+    else:
+        focal_px = drawn / 36.0 * options.size
+        distance = float(np.clip(focal_px / per_mm, *options.distance_mm))
     seen = focal_px * height_mm / distance / options.size
     room = max(0.0, 0.5 - 0.62 * seen) * options.size
     yaw = float(rng.uniform(-1, 1)) if options.yaw_uniform else _normal(rng)

@@ -67,6 +67,25 @@ def test_views_keep_their_ranges(model):
     assert focal.max() <= 85 + 1e-9
 
 
+def test_drawn_distances_cover_their_range_and_lenses_keep_the_face_s_size(model):
+    subject = subject_from_model(model)
+    options = PortraitOptions(
+        size=200, face_fraction=(0.5, 0.6), focal_mm=None, distance_mm=(400, 2000)
+    )
+    rng = np.random.default_rng(0)
+    views = [random_view(rng, subject, options) for _ in range(400)]
+    logs = np.log([v.distance_mm for v in views])
+    assert logs.min() == pytest.approx(np.log(400), abs=0.03)
+    assert logs.max() == pytest.approx(np.log(2000), abs=0.03)
+    # Uniform in the logarithm: half of them nearer than the geometric mean.
+    assert logs.mean() == pytest.approx(np.log(400 * 2000) / 2, abs=0.1)
+    marks = subject.neutral_landmarks
+    height = np.linalg.norm(marks[17:27].mean(0) - marks[8])
+    seen = np.array([v.focal_px * height / v.distance_mm / 200 for v in views])
+    assert seen.min() >= 0.5 - 1e-9 and seen.max() <= 0.6 + 1e-9
+    assert seen.std() > 0.02
+
+
 def test_bad_options_are_rejected(model):
     for bad in (
         {"size": 8},
@@ -74,6 +93,7 @@ def test_bad_options_are_rejected(model):
         {"supersample": 0},
         {"face_fraction": (0.6, 0.3)},
         {"distance_mm": (0, 10)},
+        {"focal_mm": None, "distance_mm": (900, 400)},
     ):
         with pytest.raises(InputError):
             PortraitOptions(**bad)
