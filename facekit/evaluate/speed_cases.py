@@ -19,6 +19,7 @@ from facekit.evaluate.photographs import photograph
 from facekit.evaluate.render_speed import render_cases
 from facekit.evaluate.speed import SpeedCase, Work
 from facekit.evaluate.speed_peers import peer_cases
+from facekit.evaluate.speed_students import student_cases
 from facekit.evaluate.track_speed import track_cases
 from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
@@ -86,6 +87,7 @@ def default_cases() -> list[SpeedCase]:
             calls=50,
         ),
         *render_cases(),
+        *student_cases(),
         *track_cases(),
         SpeedCase(
             "now.scan",

@@ -6,6 +6,7 @@ from facekit.errors import MissingDependencyError
 from facekit.evaluate.now import crop_scan, score_scan
 from facekit.evaluate.speed import measure, select_cases
 from facekit.evaluate.speed_cases import default_cases, synthetic_scan
+from facekit.evaluate.speed_students import BASELINE_KEY, OWN
 
 PEERS = {"peer.yunet.640.1t", "peer.mediapipe.detect.1t", "peer.mediapipe.landmarks.1t"}
 
@@ -26,8 +27,11 @@ def test_keys_are_the_documented_ones(monkeypatch):
         else:
             one = case.key.endswith(".1t") or case.key == "help.import"
             assert case.threads == (1 if one else 0)
-        assert case.on_request == (case.key in {"fit.cold", "fit.adam"} | PEERS)
-        assert (case.key in {"fit.adam"} | PEERS) == bool(case.peer_of)
+        shape = case.key.startswith("student.")
+        asked = {"fit.cold", "fit.adam"} | PEERS
+        assert case.on_request == (case.key in asked or (shape and case.key != BASELINE_KEY))
+        peers = {"fit.adam", *({BASELINE_KEY} if OWN in keys else ()), *PEERS}
+        assert (case.key in peers) == bool(case.peer_of)
         assert case.peer_of in ("", *keys)
 
 
@@ -42,13 +46,30 @@ def test_peers_run_where_their_files_are_named(monkeypatch, tmp_path):
         measure(select_cases(default_cases(), ["peer.mediapipe"]), rounds=1, strict=True)
 
 
+def test_the_baseline_is_timed_beside_every_students_shape():
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from facekit.train.distil import STUDENTS
+
+    keys = {case.key for case in default_cases()}
+    assert {f"student.{name}.{kind}.1t" for name in STUDENTS for kind in ("float", "int8")} < keys
+    wanted = ["student.patch8-xs.int8.1t", BASELINE_KEY]
+    metrics = measure(select_cases(default_cases(), wanted), rounds=3)["metrics"]
+    assert metrics[wanted[0]]["median_ms"] < metrics[BASELINE_KEY]["median_ms"]
+    if OWN in metrics:
+        own = metrics[OWN]["median_ms"]
+        assert metrics[BASELINE_KEY]["ratio"] == metrics[BASELINE_KEY]["median_ms"] / own
+
+
 def test_peers_of_the_development_data(monkeypatch, data_folder):
     pytest.importorskip("ai_edge_litert")
     teachers = data_folder / "teachers"
     monkeypatch.setenv("FACEKIT_YUNET", str(teachers / "yunet_n_dynamic.onnx"))
     task = teachers / "face_landmarker_v2_with_blendshapes.task"
     monkeypatch.setenv("FACEKIT_MEDIAPIPE_TASK", str(task))
-    metrics = measure(select_cases(default_cases(), ["peer"]), rounds=1, strict=True)["metrics"]
+    metrics = measure(select_cases(default_cases(), sorted(PEERS)), rounds=1, strict=True)[
+        "metrics"
+    ]
     assert set(metrics) == PEERS | {"detect.1t", "detect.640.1t", "landmarks.pass.1t"}
     for key in PEERS:
         assert metrics[key]["ratio"] > 0
