@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.eval_landmarks import Persons
+from facekit.cli.eval_landmarks import Labels, Persons
 from facekit.cli.output import out
 from facekit.errors import UsageError
 
@@ -34,6 +34,7 @@ def networks(
             help="Photographs with known landmarks, as eval landmarks reads them.", metavar="DIR"
         ),
     ] = None,
+    labels: Labels = None,
     split: Persons = None,
     model: opt.Model = "builtin",
     source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
@@ -85,7 +86,8 @@ def networks(
     if portraits is not None:
         from facekit.evaluate.landmark_truth import read_landmark_truth
 
-        truth = read_landmark_truth(portraits, split=None if split is None else split.value)
+        persons = None if split is None else split.value
+        truth = read_landmark_truth(portraits, labels=labels, split=persons)
         with out.progress("networks: landmarks") as progress:
             points = evaluate_network_landmarks(
                 truth, readers, morphable, detector=source.value, progress=progress
