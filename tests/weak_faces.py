@@ -12,7 +12,7 @@ def random_values(layout, rng, *, identity=None, turn=0.35):
     values = np.zeros(layout.length, np.float32)
     count = layout.part("id").stop
     values[layout.part("id")] = rng.standard_normal(count) if identity is None else identity
-    values[layout.part("exp")] = np.clip(rng.normal(0, 0.6, layout.sizes[1]), -0.4, 1.5)
+    values[layout.part("exp")] = np.clip(rng.normal(0, 0.6, layout.sizes[1]), -0.25, 1.5)
     values[layout.part("angle")] = rng.uniform(-turn, turn, 3) * [0.5, 1, 0.2]
     gamma = rng.normal(0, 0.04, (1, 9)) + rng.normal(0, 0.01, (3, 9))
     values[layout.part("gamma")] = gamma.ravel()
