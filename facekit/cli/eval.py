@@ -10,6 +10,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.eval_compare import Compare, named_predictions, run_methods
+from facekit.cli.eval_scans import MeshUnit, PredictionUnit
 from facekit.cli.output import finish, out
 from facekit.errors import UsageError
 
@@ -35,7 +36,7 @@ def now(
     data: Annotated[
         Path, typer.Option(help="The NoW benchmark's folder with scans.", metavar="DIR")
     ],
-    unit: Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")] = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
     metrical: Annotated[
         bool, typer.Option("--metrical", help="Hold the prediction's own scale.")
     ] = False,
@@ -95,6 +96,11 @@ def now(
         with out.progress("now") as progress:
             result = evaluate_now(path, dataset, options=options, run=run, progress=progress)
         timing = timing.plus(**result.timing._asdict())
+        if result.elsewhere:
+            out.info(
+                f"{len(result.elsewhere)} predictions are of images in the data's other list and "
+                f"are not scored (the first: {result.elsewhere[0]})"
+            )
         return result.as_scans()
 
     start = time.monotonic()

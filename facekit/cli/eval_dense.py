@@ -10,7 +10,7 @@ import typer
 
 from facekit.cli import options as opt
 from facekit.cli.eval_compare import Compare, Predictions, Report, run_methods
-from facekit.cli.eval_scans import DataUnit, PredictionUnit, Strict, scan_inputs
+from facekit.cli.eval_scans import DataUnit, MeshUnit, PredictionUnit, Strict, scan_inputs
 from facekit.cli.output import out
 
 
@@ -118,8 +118,8 @@ def volume(
     correspondence: Annotated[
         Correspondence, typer.Option(help="auto: by index where topologies agree, else by ICP.")
     ] = Correspondence.AUTO,
-    unit: PredictionUnit = opt.Unit.MM,
-    data_unit: DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
+    data_unit: DataUnit = MeshUnit.MM,
     strict: Strict = False,
     compare: Compare = False,
     jobs: opt.Jobs = 1,

@@ -14,8 +14,21 @@ from facekit.cli.output import out
 from facekit.errors import InputError, UsageError
 
 ScanData = Annotated[Path, typer.Option(help="Folder of the benchmark's scans.", metavar="DIR")]
-PredictionUnit = Annotated[opt.Unit, typer.Option(help="Unit of the predictions.")]
-DataUnit = Annotated[opt.Unit, typer.Option(help="Unit of the scans.")]
+
+
+class MeshUnit(StrEnum):
+    """Unit of length in meshes of any origin."""
+
+    MM = "mm"
+    CM = "cm"
+    DM = "dm"
+    M = "m"
+    UM = "um"
+    IN = "in"
+
+
+PredictionUnit = Annotated[MeshUnit, typer.Option(help="Unit of the predictions.")]
+DataUnit = Annotated[MeshUnit, typer.Option(help="Unit of the scans.")]
 _Embedding = Annotated[
     Path | None,
     typer.Option(
@@ -52,8 +65,8 @@ def micc(
     data: ScanData,
     preset: Annotated[Preset, typer.Option(help="Whose way of measuring.")] = Preset.DEEP3D,
     settings: _Set = None,
-    unit: PredictionUnit = opt.Unit.MM,
-    data_unit: DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
+    data_unit: DataUnit = MeshUnit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
@@ -94,8 +107,8 @@ def facewarehouse(
         Path | None,
         typer.Option(help="Scored vertices of the scans: indices or a mask.", metavar="FILE"),
     ] = None,
-    unit: PredictionUnit = opt.Unit.MM,
-    data_unit: DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
+    data_unit: DataUnit = MeshUnit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
@@ -149,7 +162,7 @@ def realy(
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
     ] = True,
-    unit: PredictionUnit = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
     strict: Strict = False,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
@@ -168,7 +181,7 @@ def realy(
     dataset = open_realy(data)
 
     def evaluate(path: Path, folder: Path | None) -> Any:
-        inputs = scan_inputs(path, unit, opt.Unit.MM, model, embedding, strict, folder, jobs)
+        inputs = scan_inputs(path, unit, MeshUnit.MM, model, embedding, strict, folder, jobs)
         keys = inputs.embedding
         if keys is None:
             keys = topology_embedding(dataset, topology, inputs.model)
@@ -216,8 +229,8 @@ def fg2018(
         Path | None,
         typer.Option("--list", help="Lines of prediction and scan.", metavar="FILE"),
     ] = None,
-    unit: PredictionUnit = opt.Unit.MM,
-    data_unit: DataUnit = opt.Unit.MM,
+    unit: PredictionUnit = MeshUnit.MM,
+    data_unit: DataUnit = MeshUnit.MM,
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
@@ -263,8 +276,8 @@ def register(app: typer.Typer) -> None:
 
 def scan_inputs(
     predictions: Path,
-    unit: opt.Unit,
-    data_unit: opt.Unit,
+    unit: MeshUnit,
+    data_unit: MeshUnit,
     model: str,
     embedding: Path | None,
     strict: bool,

@@ -36,7 +36,8 @@ FROM_IBUG68: Mapping[str, tuple[tuple[int, ...], ...]] = {
 # Millimetres between the outer eye corners of people, with room, and across a face or head mesh.
 _EYES_MM = (60.0, 130.0)
 _MESH_MM = (110.0, 900.0)
-_UNITS = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0, "micrometres": 0.001, "inches": 25.4}
+# Landmarks that span so much more than their mesh do not lie on it.
+_WIDER = 1.5
 # A right set of landmarks fits another face to within a few percent of its own size.
 _SHUFFLED = 0.25
 
@@ -231,11 +232,24 @@ def unit_warnings(
         length, (low, high) = float(np.linalg.norm(np.ptp(vertices, axis=0))), _MESH_MM
         what = "across the mesh"
     if low <= length <= high:
-        return ()
+        return _span_warnings(vertices, landmarks)
     raw = length / UNIT_MM[unit]
-    likely = [name for name, factor in _UNITS.items() if low <= raw * factor <= high]
+    likely = [name for name, factor in UNIT_MM.items() if low <= raw * factor <= high]
     guess = f"the file looks like {likely[0]}" if likely else "no unit makes it a face"
     return (f"it is {length:.3g} mm {what} when read as {unit}: {guess}",)
+
+
+def _span_warnings(vertices: np.ndarray, landmarks: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Say when landmarks span more than the mesh that they should lie on."""
+    mesh = float(np.linalg.norm(np.ptp(vertices, axis=0)))
+    for name, points in landmarks.items():
+        span = float(np.linalg.norm(np.ptp(points, axis=0)))
+        if span > _WIDER * mesh:
+            return (
+                f"its {name} landmarks span {span:.3g} and the mesh {mesh:.3g} mm: are they in "
+                "one unit?",
+            )
+    return ()
 
 
 def surface_warnings(faces: np.ndarray) -> tuple[str, ...]:
@@ -291,7 +305,7 @@ def _read(
             # glTF has one unit, and its reader gives mm: put them in the unit of what lies beside.
             vertices = vertices / UNIT_MM[unit]
         _check(vertices, faces)
-        marks = _landmarks(path, points, vertices)
+        marks = _landmarks(path, points, vertices, unit)
         if embedding is not None:
             found = embedded_points(embedding, vertices, faces)
             if len(found) not in SET_OF_COUNT:
@@ -327,14 +341,18 @@ def _check(vertices: np.ndarray, faces: np.ndarray) -> None:
         raise ItemError("the mesh is empty: all its vertices are equal")
 
 
-def _landmarks(path: Path, points: Path | None, vertices: np.ndarray) -> dict[str, np.ndarray]:
+def _landmarks(
+    path: Path, points: Path | None, vertices: np.ndarray, unit: str
+) -> dict[str, np.ndarray]:
     if points is not None:
         return read_points3d(points, vertices=vertices)
     params = path.with_name("params.npz")
     if path.name in ("neutral.obj", "face.obj") and params.is_file():
         found = read_points3d(params)
-        # Each set of a params file belongs to one of the two meshes beside it.
-        return {k: v for k, v in found.items() if (k == "now7") == (path.name == "neutral.obj")}
+        # Each set of a params file belongs to one of the two meshes beside it, and is in mm
+        # whatever unit these were written in.
+        neutral = path.name == "neutral.obj"
+        return {k: v / UNIT_MM[unit] for k, v in found.items() if (k == "now7") == neutral}
     if path.suffix.lower() == ".npz" and set(SET_OF_COUNT.values()) & set(_keys(path)):
         return read_points3d(path)
     for name in _candidates(path):

@@ -41,7 +41,7 @@ NOW7 = (
     "right mouth corner",
     "left mouth corner",
 )
-UNIT_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+UNIT_MM = {"mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0, "um": 0.001, "in": 25.4}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NowOptions:
 
     Attributes:
         metrical: hold the prediction's own scale (the MICA variant) instead of fitting it.
-        unit: unit of the predictions, ``mm``, ``cm`` or ``m``; matters to ``metrical`` only.
+        unit: unit of the predictions, of ``UNIT_MM``; matters to ``metrical`` only.
         reference_quirks: start the metrical refinement where the reference code does, which
             depends on where the prediction's origin lies.
     """

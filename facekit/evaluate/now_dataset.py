@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.errors import InputError, ItemError
-from facekit.evaluate.now import NowPrediction
+from facekit.evaluate.faces3d import MESH_SUFFIXES, list_predictions, read_prediction
+from facekit.evaluate.now import UNIT_MM, NowPrediction
 from facekit.io.meshes import read_mesh
 from facekit.io.params import read_params
 from facekit.io.pp import read_pp
+from facekit.morphable.model import MorphableModel
 
 SPLITS = {"validation": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}
 
@@ -88,22 +90,35 @@ def read_scan(dataset: NowDataset, subject: str) -> NowScan:
 def prediction_file(predictions: Path, image: NowImage) -> Path | None:
     """Return an image's mesh file, or None when there is none.
 
-    Looked for, in this order: ``SUBJECT/CHALLENGE/STEM.obj`` or ``.ply``, the benchmark's layout;
-    the folder ``SUBJECT/CHALLENGE/STEM/`` (or with the file's full name) as ``facekit fit``
-    writes it, with ``neutral.obj`` and ``params.npz``.
+    Looked for, in this order: ``SUBJECT/CHALLENGE/STEM.obj`` or ``.ply``, the benchmark's layout,
+    or as ``.glb``, ``.stl``, ``.npz``; the folder ``SUBJECT/CHALLENGE/STEM/`` (or with the file's
+    full name) as ``facekit fit`` writes it, with ``neutral.obj`` and ``params.npz``.
     """
     folder = predictions / image.subject / image.challenge
     stem = Path(image.file).stem
-    files = [folder / f"{stem}.obj", folder / f"{stem}.ply"]
+    files = [folder / f"{stem}{suffix}" for suffix in MESH_SUFFIXES]
     files += [folder / name / "neutral.obj" for name in (stem, image.file)]
     return next((path for path in files if path.is_file()), None)
 
 
-def find_prediction(predictions: Path, image: NowImage) -> NowPrediction | None:
-    """Read an image's prediction, or return None when there is none.
+def find_prediction(
+    predictions: Path,
+    image: NowImage,
+    *,
+    unit: str = "mm",
+    model: MorphableModel | None = None,
+) -> NowPrediction | None:
+    """Read an image's prediction in its own unit, or return None when there is none.
 
     Beside a mesh of the benchmark's layout lie the seven landmarks in ``STEM.npy`` (7, 3) or
-    ``STEM.txt`` (seven lines of three numbers).
+    ``STEM.txt`` (seven lines of three numbers); else they are looked for as ``read_prediction``
+    does, which knows those of a model's topology.
+
+    Args:
+        predictions: the folder.
+        image: of the list.
+        unit: of the predictions; glTF, which has its own, is given in it.
+        model: its landmarks are used for meshes of its topology.
 
     Raises:
         ItemError: a mesh without landmarks, or landmarks that cannot be read.
@@ -112,12 +127,46 @@ def find_prediction(predictions: Path, image: NowImage) -> NowPrediction | None:
     path = prediction_file(predictions, image)
     if path is None:
         return None
-    mesh = read_mesh(path)
     if path.name == "neutral.obj" and path.with_name("params.npz").is_file():
-        landmarks = read_params(path.with_name("params.npz"))["now7"]
-    else:
-        landmarks = _read_landmarks(path.parent, path.stem)
-    return NowPrediction(mesh.vertices, mesh.faces, landmarks)
+        mesh = read_mesh(path)
+        # They are in mm, whatever unit the meshes were written in.
+        landmarks = read_params(path.with_name("params.npz"))["now7"] / UNIT_MM[unit]
+        return NowPrediction(mesh.vertices, mesh.faces, landmarks)
+    own = path.suffix in (".obj", ".ply")
+    if own and any(path.with_suffix(suffix).is_file() for suffix in (".npy", ".txt")):
+        mesh = read_mesh(path)
+        return NowPrediction(mesh.vertices, mesh.faces, _read_landmarks(path.parent, path.stem))
+    face = read_prediction(path, unit=unit, model=model).scaled(1 / UNIT_MM[unit])
+    if not {"now7", "ibug68"} & set(face.landmarks):
+        raise ItemError(
+            f"{path}: the mesh has no landmarks; expected {path.stem}.npy or {path.stem}.txt with "
+            "seven 3D points beside it"
+        )
+    return NowPrediction(face.vertices, face.faces, face.marks("now7"))
+
+
+def strangers(predictions: Path, dataset: NowDataset) -> tuple[list[str], list[str]]:
+    """Return the predictions of no image in the list: those of another list, and of none.
+
+    Raises:
+        InputError: another list that is there is no such list.
+    """
+
+    def keys(images: tuple[NowImage, ...]) -> set[str]:
+        files = {f"{image.subject}/{image.challenge}/{image.file}" for image in images}
+        return files | {str(Path(file).with_suffix("")) for file in files}
+
+    try:
+        found = set(list_predictions(predictions))
+    except InputError:
+        return [], []  # nothing is predicted at all: every image is missing
+    found -= keys(dataset.images)
+    elsewhere: set[str] = set()
+    for split, name in SPLITS.items():
+        path = dataset.root / name
+        if split != dataset.split and path.is_file():
+            elsewhere |= found & keys(_read_list(path))
+    return sorted(elsewhere), sorted(found - elsewhere)
 
 
 def _read_list(path: Path) -> tuple[NowImage, ...]:

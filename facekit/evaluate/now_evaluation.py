@@ -40,6 +40,7 @@ from facekit.evaluate.now_dataset import (
     find_prediction,
     prediction_file,
     read_scan,
+    strangers,
 )
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces, model_of_faces
 from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem
@@ -86,15 +87,23 @@ class NowTiming(NamedTuple):
 
 
 class NowEvaluation(NamedTuple):
-    """An evaluation: the images' items, the JSON document, the controls' items, the time taken.
+    """An evaluation.
 
-    The document is the same whatever the number of processes; the time is not part of it.
+    Attributes:
+        items: of the list's images.
+        document: the JSON document, the same whatever the number of processes.
+        controls: their items, one a subject, by name.
+        timing: the time taken; no part of the document.
+        unmatched: predictions of no image in any list of the data.
+        elsewhere: predictions of images in the data's other list.
     """
 
     items: list[NowItem]
     document: dict[str, Any]
     controls: dict[str, list[NowItem]]
     timing: NowTiming
+    unmatched: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     def as_scans(self) -> ScanEvaluation:
         """Return it in the shape that reports and comparisons of scan benchmarks take.
@@ -102,7 +111,12 @@ class NowEvaluation(NamedTuple):
         An item's value is its median distance, and its person is the subject.
         """
         controls = {name: [_scan_item(i) for i in rows] for name, rows in self.controls.items()}
-        return ScanEvaluation([_scan_item(i) for i in self.items], self.document, controls)
+        items = [_scan_item(i) for i in self.items]
+        items += [
+            ScanItem(key, error="no list of the data has an image of this name", unmatched=True)
+            for key in self.unmatched
+        ]
+        return ScanEvaluation(items, self.document, controls)
 
 
 class _Context(NamedTuple):
@@ -122,6 +136,7 @@ class _Result(NamedTuple):
     items: list[NowItem]
     controls: dict[str, NowItem]
     timing: NowTiming
+    scan_error: str = ""
 
 
 def evaluate_now(
@@ -134,14 +149,13 @@ def evaluate_now(
 ) -> NowEvaluation:
     """Score every image of the dataset's list.
 
-    A missing or unusable prediction never stops the rest: it counts as missing, and its item
-    has the reason in ``error``. What is doubtful about one (its unit, landmarks that fit only
-    mirrored, inner surfaces of the scan) is in its ``warnings``. The items are in the list's
-    order. Controls have one item a subject.
+    A prediction or scan that is missing or unusable never stops the rest: the item counts as
+    missing and has the reason in ``error``. What is doubtful about one (its unit, landmarks that
+    fit only mirrored, inner surfaces of the scan) is in its ``warnings``. The items are in the
+    list's order. Controls have one item a subject.
 
     Raises:
-        InputError: the predictions' folder or a scan is missing: then no number would be of the
-            whole benchmark.
+        InputError: the predictions' folder is missing, or no scan can be read.
     """
     chosen, how = options or NowOptions(), run or NowRun()
     if not predictions.is_dir():
@@ -159,6 +173,9 @@ def evaluate_now(
             controls.setdefault(name, []).append(item)
         timing = timing.plus(**result.timing._asdict())
     items = [found[index] for index in range(len(dataset.images))]
+    if all(result.scan_error for result in results):
+        raise InputError(results[0].scan_error)
+    elsewhere, unmatched = strangers(predictions, dataset)
     protocol = {
         "name": "now",
         "split": dataset.split,
@@ -169,7 +186,8 @@ def evaluate_now(
     }
     document = report(items, protocol=protocol)
     document["controls"] = {name: aggregate(rows) for name, rows in controls.items()}
-    return NowEvaluation(items, document, controls, timing)
+    document["metrics"]["unmatched"] = len(unmatched)
+    return NowEvaluation(items, document, controls, timing, tuple(unmatched), tuple(elsewhere))
 
 
 def predictions_model(
@@ -208,7 +226,10 @@ def _pieces(dataset: NowDataset, run: NowRun) -> list[_Piece]:
 def _score_piece(context: _Context, piece: _Piece) -> _Result:
     timing = NowTiming()
     start = time.perf_counter()
-    scan = read_scan(context.dataset, piece.subject)
+    try:
+        scan = read_scan(context.dataset, piece.subject)
+    except FacekitError as error:
+        return _without_scan(context, piece, str(error))
     timing = timing.plus(read=time.perf_counter() - start)
     start = time.perf_counter()
     doubts = tuple(f"scan: {text}" for text in scan_warnings(scan))
@@ -220,6 +241,14 @@ def _score_piece(context: _Context, piece: _Piece) -> _Result:
         items.append(item)
         timing = timing.plus(**spent._asdict())
     return _Result(items, controls, timing)
+
+
+def _without_scan(context: _Context, piece: _Piece, reason: str) -> _Result:
+    images = [context.dataset.images[index] for index in piece.indices]
+    items = [
+        NowItem(image.line, image.challenge, None, {"error": f"scan: {reason}"}) for image in images
+    ]
+    return _Result(items, {}, NowTiming(), reason)
 
 
 def scan_warnings(scan: NowScan) -> tuple[str, ...]:
@@ -239,7 +268,9 @@ def _score_image(
     timing = NowTiming()
     start = time.perf_counter()
     try:
-        prediction = find_prediction(context.predictions, image)
+        prediction = find_prediction(
+            context.predictions, image, unit=context.options.unit, model=context.run.model
+        )
         timing = timing.plus(read=time.perf_counter() - start)
         if prediction is None:
             raise ItemError("no prediction was found")

@@ -40,7 +40,7 @@ def test_any_unit_and_format(tmp_path):
 @pytest.mark.parametrize(
     ("factor", "unit", "likely"),
     [(0.001, "mm", "looks like m"), (0.1, "mm", "looks like cm"), (1.0, "m", "looks like mm"),
-     (1000.0, "mm", "looks like micrometres"), (0.01, "mm", "looks like dm"),
+     (1000.0, "mm", "looks like um"), (0.01, "mm", "looks like dm"),
      (1e9, "mm", "no unit")],
 )  # fmt: skip
 @pytest.mark.parametrize("marks", [True, False])
@@ -50,6 +50,13 @@ def test_the_likely_unit_is_named(factor, unit, likely, marks):
     text = unit_warnings(item.vertices, landmarks, unit=unit)[0]
     assert likely in text
     assert text.endswith(likely) or likely == "no unit"
+
+
+def test_landmarks_in_another_unit_than_their_mesh_are_said():
+    item = face(10, 12)
+    text = unit_warnings(item.vertices / 1000, item.landmarks, unit="mm")[0]
+    assert "in one unit" in text
+    assert unit_warnings(item.vertices, item.landmarks, unit="mm") == ()
 
 
 def test_landmarks_that_do_not_fit():

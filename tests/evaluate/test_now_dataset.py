@@ -6,8 +6,15 @@ from now_twin import small_case
 
 from facekit.errors import InputError, ItemError
 from facekit.evaluate.now import NowOptions, NowPrediction, score_scan
-from facekit.evaluate.now_dataset import NowImage, find_prediction, open_dataset, read_scan
+from facekit.evaluate.now_dataset import (
+    NowImage,
+    find_prediction,
+    open_dataset,
+    read_scan,
+    strangers,
+)
 from facekit.evaluate.now_evaluation import evaluate_now
+from facekit.io.gltf import SplitMesh, write_glb
 from facekit.io.meshes import write_mesh
 from facekit.types import Mesh
 
@@ -82,6 +89,71 @@ def test_every_layout_is_found_and_scored_like_the_arrays(now_folders):
     assert list(result.document["groups"]) == ["selfie", "multiview_neutral"]
     assert seen[-1] == (5, 5)
     json.dumps(result.document, allow_nan=False)
+
+
+def test_other_formats_and_units_score_alike(now_folders, tmp_path):
+    """Predictions in metres as PLY, glTF, npz, coloured OBJ, and a fit's folder written in m."""
+    data, _, cases = now_folders
+    _, _, _, vertices, faces, points = cases["A"]
+    folder = tmp_path / "A/selfie"
+    folder.mkdir(parents=True)
+    small = 0.001 * vertices
+    write_mesh(folder / "a.ply", Mesh(small, faces))
+    np.save(folder / "a.npy", 0.001 * points)
+    np.savez(folder / "b.npz", vertices=small, faces=faces, now7=0.001 * points)
+    rows = [f"v {x} {y} {z} 0.1 0.5 0.9\n" for x, y, z in small]
+    rows += [f"f {a + 1} {b + 1} {c + 1}\n" for a, b, c in faces]
+    (folder / "c.obj").write_text("".join(rows))
+    (folder / "c.json").write_text(json.dumps((0.001 * points).tolist()))
+    (folder / "d").mkdir()
+    write_mesh(folder / "d/neutral.obj", Mesh(vertices, faces), unit="m")
+    meta = np.array(json.dumps({"schema": "facekit.params/1"}))
+    np.savez(folder / "d/params.npz", now7=points, meta=meta)
+    write_glb(folder / "e.glb", vertices, SplitMesh(Mesh(vertices, faces)))
+    np.savetxt(folder / "e.txt", 0.001 * points)
+    names = "abcde"
+    (tmp_path / "imagepathstest.txt").write_text("".join(f"A/selfie/{n}.jpg\n" for n in names))
+    for kind in ("scans", "scans_lmks_onlypp"):
+        (tmp_path / kind).symlink_to(data / kind)
+    options = NowOptions(metrical=True, unit="m")
+    result = evaluate_now(tmp_path, open_dataset(tmp_path), options=options)
+    found = [item.details.get("mean", item.details.get("error")) for item in result.items]
+    np.testing.assert_allclose(found, found[0], rtol=1e-3)
+    assert not any("warnings" in item.details for item in result.items)
+    with pytest.raises(InputError, match="um, in"):
+        NowOptions(unit="km")
+
+
+def test_a_missing_scan_ends_its_own_items_only(now_folders, tmp_path):
+    data, predictions, _ = now_folders
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/A").symlink_to(data / "scans/A")
+    (tmp_path / "scans_lmks_onlypp").symlink_to(data / "scans_lmks_onlypp")
+    (tmp_path / "imagepathsvalidation.txt").write_text(
+        (data / "imagepathsvalidation.txt").read_text()
+    )
+    result = evaluate_now(predictions, open_dataset(tmp_path))
+    missing = [item.details.get("error", "")[:5] for item in result.items]
+    assert missing == ["", "scan:", "", "scan:", "no pr"]
+    assert result.document["metrics"]["count"] == 2
+    (tmp_path / "scans/A").unlink()
+    with pytest.raises(InputError, match=r"scans/A: expected a file \*\.obj"):
+        evaluate_now(predictions, open_dataset(tmp_path))
+
+
+def test_predictions_of_no_image_are_told_apart(now_folders, tmp_path):
+    """Those of the data's other list are no fault; those of none are."""
+    data, predictions, _ = now_folders
+    (tmp_path / "imagepathsvalidation.txt").write_text("A/selfie/one.jpg\n")
+    (tmp_path / "imagepathstest.txt").write_text("B/selfie/two.jpg\nB/x/y.jpg\n")
+    other, none = strangers(predictions, open_dataset(tmp_path))
+    assert other == ["B/selfie/two"]
+    assert none == ["A/multiview_neutral/three", "B/multiview_neutral/broken"]
+    assert strangers(tmp_path / "nothing", open_dataset(tmp_path)) == ([], [])
+    for kind in ("scans", "scans_lmks_onlypp"):
+        (tmp_path / kind).symlink_to(data / kind)
+    items = evaluate_now(predictions, open_dataset(tmp_path)).as_scans().items
+    assert [item.unmatched for item in items] == [False, True, True]
 
 
 def test_options_reach_the_score(now_folders):
