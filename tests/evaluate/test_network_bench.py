@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from simulated_heads import write_model_heads
 
+from facekit.cli.main import run
 from facekit.detect.parameters import CropReading
 from facekit.errors import InputError, UsageError
 from facekit.evaluate import network_bench
@@ -168,3 +169,11 @@ def test_names_and_points_that_are_missing(model):
         open_networks(["none"], model)
     with pytest.raises(InputError, match="box alone"):
         five_points(DetectedFace(np.array([0.0, 0, 10, 10]), 0.9))
+
+
+def test_the_command_says_what_it_needs(tmp_path, capsys):
+    assert run(["eval", "networks", "none"]) == 2
+    assert "--heads, --portraits" in capsys.readouterr().err
+    absent = str(tmp_path / "absent.onnx")
+    assert run(["eval", "networks", absent, "--heads", str(tmp_path / "heads.npz")]) == 3
+    assert "absent.onnx" in capsys.readouterr().err
