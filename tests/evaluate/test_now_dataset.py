@@ -118,7 +118,8 @@ def test_other_formats_and_units_score_alike(now_folders, tmp_path):
     options = NowOptions(metrical=True, unit="m")
     result = evaluate_now(tmp_path, open_dataset(tmp_path), options=options)
     found = [item.details.get("mean", item.details.get("error")) for item in result.items]
-    np.testing.assert_allclose(found, found[0], rtol=1e-3)
+    # OBJ in metres keeps hundredths of a mm.
+    np.testing.assert_allclose(found, found[0], rtol=3e-3)
     assert not any("warnings" in item.details for item in result.items)
     with pytest.raises(InputError, match="um, in"):
         NowOptions(unit="km")
