@@ -18,6 +18,7 @@ from facekit.cli import (
     eval_gates,
     eval_images,
     eval_landmarks,
+    eval_motion,
     eval_networks,
     eval_posterior,
     eval_scans,
@@ -54,6 +55,7 @@ def register(app: typer.Typer) -> None:
     eval_posterior.register(eval.app)
     eval_sets.register(eval.app)
     eval_networks.register(eval.app)
+    eval_motion.register(eval.app)
     eval_solvers.register(eval.app)
     eval_all.register(eval.app)
     eval_images.register(eval.app)

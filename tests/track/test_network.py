@@ -8,7 +8,9 @@ from moving_people import TURN, frame_of
 
 from facekit.detect.parameters import CropReading
 from facekit.errors import InputError
+from facekit.evaluate.motion import jitter_px, promptness
 from facekit.geometry.crop_pose import encode_pose
+from facekit.geometry.rotations import camera_rotation_to_euler_deg
 from facekit.morphable.layout import model_layout
 from facekit.simulate.subject import random_coefficients
 from facekit.track.follower import Tools
@@ -21,8 +23,8 @@ class Oracle:
     size = 128
     fingerprint = "oracle"
 
-    def __init__(self, model, portraits, *, noise=0.0, absent=()):
-        self.layout = model_layout(model)
+    def __init__(self, model, portraits, *, noise=0.0, unrest=0.0, absent=()):
+        self.layout, self.unrest = model_layout(model), unrest
         self.portraits, self.absent, self.noise = portraits, set(absent), noise
         self.rng = np.random.default_rng(0)
         self.identity, self.expression = random_coefficients(
@@ -41,8 +43,8 @@ class Oracle:
         parts = {
             "identity": self.identity + self.noise * self.rng.normal(size=len(self.identity)),
             "expression": self.expression,
-            "rotation": pose.rotation,
-            "translation": pose.translation,
+            "rotation": pose.rotation + self.unrest * self.rng.normal(size=6),
+            "translation": pose.translation + self.unrest * self.rng.normal(size=3),
         }
         covariance = max(self.noise, 0.05) ** 2 * np.eye(self.layout.length)
         return CropReading(parts, covariance, 0.05 if self.now in self.absent else 0.99, crop)
@@ -88,6 +90,29 @@ def test_low_presence_loses_the_face_and_it_is_found_again(model, turning):
     tracker, seen = follow(model, turning, reader)
     assert [len(faces) for faces in seen[8:16]] == [1, 1, 0, 0, 0, 0, 0, 1]
     assert len(tracker.people) == 1
+
+
+def test_a_turn_comes_out_whole_and_on_time(model, turning):
+    reader = Oracle(model, turning, unrest=0.002)
+    _, seen = follow(model, turning, reader)
+    yaw = np.array([camera_rotation_to_euler_deg(f[0].pose.rotation)[0] for f in seen])
+    truth = np.array([p.pose_deg[0] for p in turning])
+    lag, amplitude, correlation = promptness(yaw[4:], truth[4:])
+    assert lag <= 1.0
+    assert 95 <= amplitude <= 105
+    assert correlation > 0.99
+
+
+def test_what_the_network_wavers_by_is_made_calm(model, turning):
+    still = turning[:1] * 45
+    points = []
+    for smooth in (True, False):
+        _, seen = follow(model, still, Oracle(model, still, unrest=0.002), smooth=smooth)
+        points.append(np.array([faces[0].points for faces in seen[15:]]))
+    calm, raw = (jitter_px(p) for p in points)
+    assert calm < 0.45 * raw
+    # Calm is not elsewhere: both stand about the same places.
+    assert np.abs(points[0].mean(0) - points[1].mean(0)).max() < 0.5
 
 
 def test_landmarks_refine_what_the_network_says(model, turning):
