@@ -1,4 +1,10 @@
-"""A view's depth map: swept at a quarter of its size, then refined from size to size."""
+"""A view's depth map: swept at a quarter of its size, then refined from size to size.
+
+Above the smallest size pixels fall into two colours like a chessboard's: at half size the second
+colour takes over the planes that the first one found, and at full size only one is matched and
+the other filled in from it. Source: S. Galliani, K. Lasinger, K. Schindler, Massively parallel
+multiview stereopsis by surface normal diffusion, 2015 (red-black spreading).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,7 @@ import numpy as np
 
 from facekit.capture.patches import Matching, make_matching, propagate, refine
 from facekit.capture.sweep import aggregate, choose, sweep_costs
+from facekit.capture.thinning import fill_between, two_colours
 from facekit.capture.views import View, halve, level_intrinsics, pair_rows
 from facekit.errors import InputError
 
@@ -30,6 +37,8 @@ class DepthOptions:
         best: how many of the better neighbours decide.
         least_score: lowest correlation of a depth that is kept.
         curved: let the windows bend with the surface at full size.
+        settled: planes with this correlation at half size are not compared with their
+            neighbours' at full size.
         planes_at_most: limit on the planes of the sweep.
     """
 
@@ -41,6 +50,7 @@ class DepthOptions:
     least_score: float = 0.3
     planes_at_most: int = 256
     curved: bool = True
+    settled: float = 0.8
 
 
 class DepthMap(NamedTuple):
@@ -83,24 +93,58 @@ def estimate_depth(
         raise InputError(f"{view.name}: expected 0 < near < far, got {near} and {far}")
     sizes, others = _sizes(view, neighbours, options)
     planes = _coarse(sizes[-1], others, 1 / far, 1 / near, options)
-    score = deviation = np.zeros(planes.shape[:2], np.float32)
+    found = DepthMap(planes, *np.zeros((2, *planes.shape[:2]), np.float32))
     for level in range(options.levels, -1, -1):
-        matching = sizes[level]
+        matching, steps = sizes[level], options.steps[level]
         if level < options.levels:
-            planes = _enlarge(planes, matching.image.shape)
-        for shifts in (_CROSS,) if level == 0 else (_CROSS, _FAR):
-            planes, score = propagate(matching, planes, shifts)
-            planes, score, deviation = refine(
-                matching,
-                planes,
-                steps=options.steps[level],
-                slope=options.slope,
-                bend=curvature(planes, matching.focal) if level == 0 and options.curved else None,
-            )
+            found = _enlarge(found, matching.image.shape)
+        even, odd = two_colours(matching.image.shape)
+        if level == options.levels:
+            # Few pixels, and all that follows hangs on them: every one of them twice.
+            for shifts in (_CROSS, _FAR):
+                found = _round(matching, found, shifts, steps, options)
+        elif level:
+            # The second colour takes over what was found for the first one.
+            for colour in (even, odd):
+                found = _round(_only(matching, colour), found, _CROSS, steps, options)
+        else:
+            found = _finest(_only(matching, even), found, options)
+            between = fill_between(*found, wanted=matching.wanted & odd, focal=matching.focal)
+            found = DepthMap(*between)
+    planes, score, deviation = found
     w = planes[..., 0]
     bad = (score < options.least_score) | (w < 0.98 / far) | (w > 1.02 / near)
     planes[bad] = 0
     return DepthMap(planes, np.where(bad, 0, score), np.where(bad, 0, deviation))
+
+
+def _only(matching: Matching, pixels: np.ndarray) -> Matching:
+    return matching._replace(wanted=matching.wanted & pixels)
+
+
+def _round(
+    matching: Matching, found: DepthMap, shifts: np.ndarray, steps: int, options: DepthOptions
+) -> DepthMap:
+    """Spread and refine the planes of the wanted pixels; the others stay."""
+    wanted = matching.wanted
+    planes, _ = propagate(matching, found.planes, shifts)
+    new = refine(matching, planes, steps=steps, slope=options.slope)
+    return DepthMap(
+        np.where(wanted[..., None], new[0], found.planes),
+        np.where(wanted, new[1], found.score),
+        np.where(wanted, new[2], found.deviation),
+    )
+
+
+def _finest(matching: Matching, found: DepthMap, options: DepthOptions) -> DepthMap:
+    """Refine the wanted pixels at full size; only doubtful ones look at their neighbours."""
+    doubtful = matching.wanted & (found.score < options.settled)
+    spread, _ = propagate(_only(matching, doubtful), found.planes, _CROSS)
+    planes = np.where(doubtful[..., None], spread, found.planes)
+    bend = curvature(planes, matching.focal) if options.curved else None
+    return DepthMap(
+        *refine(matching, planes, steps=options.steps[0], slope=options.slope, bend=bend)
+    )
 
 
 def _sizes(
@@ -171,17 +215,19 @@ def _reach(matching: Matching, w: float) -> float:
     return float(max(lengths))
 
 
-def _enlarge(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _enlarge(found: DepthMap, shape: tuple[int, ...]) -> DepthMap:
     """Continue the planes of the half-size picture to the pixels of the next size."""
+    planes = found.planes
     rows = np.minimum(np.arange(shape[0]) // 2, planes.shape[0] - 1)
     columns = np.minimum(np.arange(shape[1]) // 2, planes.shape[1] - 1)
     dy = ((np.arange(shape[0]) + 0.5) / 2 - 0.5 - rows).astype(np.float32)
     dx = ((np.arange(shape[1]) + 0.5) / 2 - 0.5 - columns).astype(np.float32)
-    near = planes[rows][:, columns]
+    grid = np.ix_(rows, columns)
+    near = planes[grid]
     large = 0.5 * near
     there = near[..., 0] + near[..., 1] * dx[None, :] + near[..., 2] * dy[:, None]
     large[..., 0] = np.where(near[..., 0] > 0, np.maximum(there, 0), 0)
-    return np.ascontiguousarray(large)
+    return DepthMap(large, found.score[grid], found.deviation[grid])
 
 
 def curvature(

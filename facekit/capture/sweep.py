@@ -97,6 +97,56 @@ def choose(total: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return (plane + shift).astype(np.float32), score.astype(np.float32)
 
 
+@numba.njit(inline="always")
+def _warp(picture, a, w, warped, rows, columns):
+    """Sample a neighbour where the view's pixels fall by plane w; NaN outside."""
+    b0, b1, b2 = w * a[9], w * a[10], w * a[11]
+    for y in range(warped.shape[0]):
+        p0, q0, s0 = a[1] * y + a[2] + b0, a[4] * y + a[5] + b1, a[7] * y + a[8] + b2
+        for x in range(warped.shape[1]):
+            s = a[6] * x + s0
+            inverse = 1.0 / s
+            u, v = (a[0] * x + p0) * inverse, (a[3] * x + q0) * inverse
+            if s > 0 and u >= 0 and v >= 0 and u < columns - 1 and v < rows - 1:
+                i, j = int(u), int(v)
+                fx, fy = np.float32(u - i), np.float32(v - j)
+                top = picture[j, i]
+                top += fx * (picture[j, i + 1] - top)
+                low = picture[j + 1, i]
+                low += fx * (picture[j + 1, i + 1] - low)
+                warped[y, x] = top + fy * (low - top)
+            else:
+                warped[y, x] = np.float32(np.nan)
+
+
+@numba.njit(inline="always")
+def _column_sums(picture, other, y, radius, column):
+    """Sums over rows y - radius to y + radius: of a picture, its square, its product."""
+    column[:] = np.float32(0)
+    plain, square, product = column[0], column[1], column[2]
+    for k in range(y - radius, y + radius + 1):
+        # Rows as arrays of their own: no index can be negative, so the loop becomes vectors.
+        row, beside = picture[k], other[k]
+        for x in range(row.shape[0]):
+            h = row[x]
+            plain[x] += h
+            square[x] += h * h
+            product[x] += h * beside[x]
+
+
+@numba.njit(inline="always")
+def _row_sums(column, radius, window):
+    """Sums of column sums over x - radius to x + radius."""
+    inner = column.shape[1] - 2 * radius
+    window[:] = np.float32(0)
+    for c in range(3):
+        target = window[c, radius:]
+        for k in range(2 * radius + 1):
+            shifted = column[c, k:]
+            for x in range(inner):
+                target[x] += shifted[x]
+
+
 @numba.njit(
     types.void(
         _IMAGE,
@@ -119,55 +169,34 @@ def _sweep(image, neighbours, pairs, levels, radius, best, costs, start, stop):
     count = neighbours.shape[0]
     rows, columns = neighbours.shape[1], neighbours.shape[2]
     size = np.float32((2 * radius + 1) ** 2)
+    share = np.float32(1) / size
     least = np.float32(LEAST_SPREAD * LEAST_SPREAD) * size
     warped = np.empty((height, width), np.float32)
     scores = np.empty((count, height, width), np.float32)
-    # Sums over the window's columns: of the view, its square, the warp, its square, the product.
-    column = np.empty((5, width), np.float32)
-    line = np.empty(5, np.float32)
+    # Sums over the window's columns, then over the window: of a picture, its square, the product.
+    column = np.empty((3, width), np.float32)
+    window = np.empty((3, width), np.float32)
+    own = np.empty((2, height, width), np.float32)
+    for y in range(radius, height - radius):
+        _column_sums(image, image, y, radius, column)
+        _row_sums(column, radius, window)
+        for x in range(width):
+            own[0, y, x] = window[0, x]
+            own[1, y, x] = window[1, x] - window[0, x] * window[0, x] * share
     ordered = np.empty(count, np.float32)
     for d in range(start, stop):
-        w = levels[d]
         for n in range(count):
-            a = pairs[n]
-            for y in range(height):
-                for x in range(width):
-                    p = a[0] * x + a[1] * y + a[2] + w * a[9]
-                    q = a[3] * x + a[4] * y + a[5] + w * a[10]
-                    s = a[6] * x + a[7] * y + a[8] + w * a[11]
-                    inverse = 1.0 / s
-                    u, v = p * inverse, q * inverse
-                    if s > 0 and u >= 0 and v >= 0 and u < columns - 1 and v < rows - 1:
-                        i, j = int(u), int(v)
-                        fx, fy = np.float32(u - i), np.float32(v - j)
-                        top = neighbours[n, j, i]
-                        top += fx * (neighbours[n, j, i + 1] - top)
-                        low = neighbours[n, j + 1, i]
-                        low += fx * (neighbours[n, j + 1, i + 1] - low)
-                        warped[y, x] = top + fy * (low - top)
-                    else:
-                        warped[y, x] = np.float32(np.nan)
+            _warp(neighbours[n], pairs[n], levels[d], warped, rows, columns)
             scores[n] = np.float32(0)
             for y in range(radius, height - radius):
-                column[:] = np.float32(0)
-                for k in range(-radius, radius + 1):
-                    for x in range(width):
-                        g, h = image[y + k, x], warped[y + k, x]
-                        column[0, x] += g
-                        column[1, x] += g * g
-                        column[2, x] += h
-                        column[3, x] += h * h
-                        column[4, x] += g * h
+                _column_sums(warped, image, y, radius, column)
+                _row_sums(column, radius, window)
                 for x in range(radius, width - radius):
-                    line[:] = np.float32(0)
-                    for k in range(x - radius, x + radius + 1):
-                        for c in range(5):
-                            line[c] += column[c, k]
-                    first = line[1] - line[0] * line[0] / size
-                    second = line[3] - line[2] * line[2] / size
+                    mean = window[0, x] * share
+                    first, second = own[1, y, x], window[1, x] - window[0, x] * mean
                     # Written so that NaN (outside the neighbour) fails it.
                     if first > least and second > least:
-                        product = line[4] - line[0] * line[2] / size
+                        product = window[2, x] - own[0, y, x] * mean
                         scores[n, y, x] = product / np.sqrt(first * second)
         for y in range(height):
             for x in range(width):

@@ -79,6 +79,20 @@ def halve(image: np.ndarray) -> np.ndarray:
     )
 
 
+def halved(view: View) -> View:
+    """Return a view at half size; an odd last line is dropped."""
+    colour = halve(view.colour)
+    camera = Camera(
+        level_intrinsics(view.camera, 1),
+        view.camera.rotation,
+        view.camera.translation,
+        colour.shape[1],
+        colour.shape[0],
+    )
+    wanted = halve(view.wanted.astype(np.uint8) * 255) > 0
+    return View(view.name, camera, colour, halve(view.grey), wanted)
+
+
 def level_intrinsics(camera: Camera, level: int) -> np.ndarray:
     """Return the intrinsics (3, 3) after halving the image ``level`` times."""
     return scale_intrinsics(camera.intrinsics, 0.5**level)

@@ -8,7 +8,7 @@ from facekit.capture.neighbours import (
     find_scene,
     scene_of_points,
 )
-from facekit.capture.views import centre, halve, level_intrinsics, make_view, pair_rows
+from facekit.capture.views import centre, halve, halved, level_intrinsics, make_view, pair_rows
 from facekit.errors import InputError
 from facekit.geometry.cameras import project
 from facekit.types import Camera
@@ -89,3 +89,17 @@ def test_the_ball_of_points_ignores_strays():
     assert np.linalg.norm(scene.centre) < 0.2 and 2 < scene.radius < 5
     with pytest.raises(InputError):
         scene_of_points(np.zeros((0, 3)))
+
+
+def test_a_halved_view_sees_the_same_points_at_half_the_pixels():
+    camera = ring(1, size=81)[0]
+    view = views_of([camera], [plane_depth(camera, np.array([0.0, 0, 1]), 0.0)])[0]
+    small = halved(view)
+    assert small.grey.shape == small.wanted.shape == small.colour.shape[:2] == (40, 40)
+    assert (small.camera.width, small.camera.height) == (40, 40)
+    point = np.array([12.0, -7.0, 3.0])
+    u, v, z = project(camera, point)
+    np.testing.assert_allclose(
+        project(small.camera, point), [(u + 0.5) / 2 - 0.5, (v + 0.5) / 2 - 0.5, z]
+    )
+    np.testing.assert_allclose(small.grey, halve(view.grey))
