@@ -56,8 +56,8 @@ class EstimatorConfig:
             ``facekit.evaluate.icp.IcpOptions``.
         direction: ``scan-to-prediction`` (each cropped scan vertex) or ``symmetric`` (and each
             prediction vertex whose closest scan point is in the crop).
-        distance: ``point-to-plane`` (along the normal of the closest triangle) or
-            ``point-to-surface``.
+        distance: ``point-to-plane`` (along the prediction's normal, interpolated at the closest
+            point) or ``point-to-surface``.
         intersection: leave out points whose closest point lies on the other surface's border.
         stat: of a mesh's distances: ``rmse`` or ``mean``.
         per_video: predictions of one video count ``each``, or as one: the error of their

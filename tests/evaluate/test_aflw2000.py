@@ -91,6 +91,20 @@ def test_a_known_offset_is_a_known_error(tmp_path):
     assert max(item.value for item in back.items) < 1e-9
 
 
+def test_a_scaled_copy_is_off_by_its_growth_and_mirrored_points_warn(tmp_path):
+    """Nothing is free in image space: 1.1 times as large about its middle is a known error."""
+    middle = POINTS[..., :2].mean(axis=1, keepdims=True)
+    larger = middle + 1.1 * (POINTS[..., :2] - middle)
+    result = evaluate_aflw(save(tmp_path / "p.npy", larger), truth())
+    arms = np.linalg.norm(POINTS[..., :2] - middle, axis=2).mean(axis=1)
+    sizes = [np.sqrt(np.prod(np.ptp(points[:, :2], axis=0))) for points in POINTS]
+    np.testing.assert_allclose([item.value for item in result.items], 10 * arms / sizes)
+    assert not any(item.warnings for item in result.items)
+    mirrored = POINTS[:, list(_MIRROR)]
+    result = evaluate_aflw(save(tmp_path / "q.npy", mirrored), truth())
+    assert all("left and right" in item.warnings[0] for item in result.items)
+
+
 def test_depth_counts_in_3d():
     a = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0], [10, 10, 0.0]])
     b = a + [[0, 0, 2], [0, 0, -2], [0, 0, 2], [0, 0, -2]]

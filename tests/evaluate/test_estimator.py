@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from icp_twin import estimator_twin
 from scan_case import egg, face, moved
 from scipy.spatial.transform import Rotation
 
@@ -16,6 +17,7 @@ from facekit.evaluate.estimator import (
     score_estimator,
 )
 from facekit.evaluate.faces3d import FaceSurface
+from facekit.evaluate.icp import IcpOptions
 from facekit.geometry.mesh import vertex_normals
 
 WHOLE = EstimatorConfig(init="five", crop_radius_mm=0.0, icp_trim=0.0)
@@ -46,6 +48,39 @@ def test_a_scaled_copy_is_no_error_only_where_scale_is_free(stat):
         truth, larger, with_(WHOLE, stat=stat, scale="global"), fixed_scale=1 / 1.02
     )
     assert fixed.value < 2e-3
+
+
+@pytest.mark.parametrize("preset", ["deep3d", "ganfit", "mgcnet"])
+def test_the_presets_agree_with_a_slow_twin(preset):
+    """From meshes and landmarks to the number, as each paper's protocol says."""
+    scan, prediction = face(15, 20, seed=1, noise=0.4), face(9, 12, seed=2, noise=1.0)
+    scale = 1.0 if preset == "mgcnet" else 0.1
+    turn = Rotation.from_rotvec([0.4, 0.2, -1.0]).as_matrix()
+    prediction = moved(prediction, scale=scale, rotation=turn, shift=(9, 8, 7))
+    config = with_(PRESETS[preset], icp_iterations=8)
+    found = score_estimator(scan, prediction, config)
+    marks = scan.landmarks["five"], prediction.landmarks["five"]
+    # Eyes and mouth of the scan's seven points say where up is, and where the eyes are.
+    seven = scan.landmarks["now7"]
+    across = seven[[2, 3]].mean(0) - seven[[0, 1]].mean(0)
+    across /= np.linalg.norm(across)
+    up = seven[:4].mean(0) - seven[[5, 6]].mean(0)
+    up -= (up @ across) * across
+    forehead = (seven[:4].mean(0), up / np.linalg.norm(up), 30.0)
+    value, crop, distances = estimator_twin(
+        (scan.vertices, scan.faces),
+        (prediction.vertices, prediction.faces),
+        marks,
+        marks[0][2],
+        IcpOptions(with_scale=preset != "mgcnet", iterations=8),
+        forehead=forehead if preset == "deep3d" else None,
+        radius=95.0,
+        plane=True,
+        stat="mean" if preset == "ganfit" else "rmse",
+    )
+    assert found.crop.tolist() == crop
+    np.testing.assert_allclose(found.distances, distances, atol=1e-6)
+    assert found.value == pytest.approx(value, abs=1e-7)
 
 
 def test_a_known_offset_is_the_error():

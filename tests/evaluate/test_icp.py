@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from scan_case import closest_twin, egg, face, moved
+from icp_twin import icp_twin
+from scan_case import egg, face, moved
 from scipy.spatial.transform import Rotation
 
 from facekit.errors import InputError, ItemError
@@ -10,61 +11,6 @@ from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.surface import Surface
 
 IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
-
-
-def normals_twin(where, vertices, faces, which):
-    """Area-weighted vertex normals, interpolated to the points."""
-    total = np.zeros_like(vertices)
-    for f in faces:
-        total[f] += np.cross(vertices[f[1]] - vertices[f[0]], vertices[f[2]] - vertices[f[0]])
-    total /= np.linalg.norm(total, axis=1, keepdims=True)
-    found = np.zeros_like(where)
-    for i, (point, f) in enumerate(zip(where, faces[which], strict=True)):
-        system = np.vstack([vertices[f].T, np.ones(3)])
-        weights = np.linalg.lstsq(system, np.append(point, 1), rcond=None)[0]
-        found[i] = weights @ total[f]
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-def icp_twin(points, normals, vertices, faces, options, *, matrix):
-    """The same rules in plain numpy, moving the vertices; steps by lstsq on the Jacobian."""
-    current = vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    total, previous = matrix, np.inf
-    for iteration in range(options.iterations + 1):
-        where, which, border = closest_twin(points, current, faces)
-        n = normals_twin(where, current, faces, which)
-        r = ((where - points) * normals).sum(1)
-        ok = np.linalg.norm(where - points, axis=1) <= options.max_distance_mm
-        ok &= (n * normals).sum(1) >= np.cos(np.radians(options.max_angle_deg))
-        ok &= ~border
-        rows = np.flatnonzero(ok)
-        drop = int(options.trim * len(rows))
-        rows = rows[np.argsort(np.abs(r[rows]), kind="stable")][: len(rows) - drop]
-        rmse = np.sqrt((r[rows] ** 2).mean())
-        if abs(previous - rmse) < options.tolerance_mm or iteration == options.iterations:
-            return total, rmse, iteration
-        previous = rmse
-        p, m = where[rows], normals[rows]
-        middle = p.mean(0)
-        columns = [np.cross(np.eye(3)[k], p - middle) for k in range(3)]
-        columns += [np.broadcast_to(np.eye(3)[k], p.shape) for k in range(3)]
-        if options.with_scale:
-            columns.append(p - middle)
-        jacobian = np.stack([(column * m).sum(1) for column in columns], axis=1)
-        # Damped as documented, in units of the arms' root mean square.
-        size = np.sqrt(((p - middle) ** 2).sum(1).mean())
-        units = np.array([size] * 3 + [1] * 3 + [size])[: jacobian.shape[1]]
-        scaled = jacobian / units
-        extra = np.sqrt(1e-5 * (scaled**2).sum()) * np.eye(len(units))
-        right = np.concatenate([-r[rows], np.zeros(len(units))])
-        x = np.linalg.lstsq(np.vstack([scaled, extra]), right, rcond=None)[0] / units
-        step = np.eye(4)
-        growth = np.exp(x[6]) if options.with_scale else 1.0
-        step[:3, :3] = growth * Rotation.from_rotvec(x[:3]).as_matrix()
-        step[:3, 3] = middle + x[3:6] - step[:3, :3] @ middle
-        total = step @ total
-        current = current @ step[:3, :3].T + step[:3, 3]
-    return None
 
 
 @pytest.mark.parametrize("with_scale", [True, False])
