@@ -89,7 +89,7 @@ def test_nothing_said_is_the_mean_face_where_crops_have_faces(model):
     # face's, to a few millimetres that heads differ by.
     eyes = placed.points[0, [36, 39, 42, 45]].mean(0)
     np.testing.assert_allclose(eyes, [111.5, 111.5 - 102 * 0.29], atol=6)
-    picture, coverage = face.draw(placed)
+    _, coverage = face.draw(placed)
     assert coverage[0, 112, 112] == 1 and coverage[0, 3, 3] == 0
     # An even light of 0.8 in the first band: colours are albedo times a constant.
     shade = (placed.colours / placed.albedo.clamp(min=1e-3)).detach()
