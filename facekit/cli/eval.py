@@ -223,16 +223,26 @@ def speed(
         list[str] | None,
         typer.Option("--what", help="A key, or the part before its dot; repeat for more."),
     ] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network",
+            help="Also time a parameter network (student, teacher): an ONNX file or a training "
+            "run's folder, or NAME=PATH; repeat for more.",
+            metavar="PATH",
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 30,
     output: ReportFolder = None,
     as_json: opt.Json = False,
 ) -> int:
     """Time facekit's parts on this machine, interleaved, with set numbers of threads.
 
-    Keys: detect.1t, detect.640.1t, landmarks.1t, landmarks.pass.1t, lm68.1t, fit.default,
-    fit.photometric, rasterise.224.1t, render.224, now.scan, help.import, and on request fit.cold
-    and fit.adam. 1t is one thread. Where FACEKIT_YUNET and FACEKIT_MEDIAPIPE_TASK name files also
-    peer.yunet and peer.mediapipe.
+    Keys: detect.1t, landmarks.1t, lm68.1t, decode.1t, rasterise.224.1t, render.224, fit.fast,
+    fit.default, fit.best, fit.photometric, track.*, student.*, network.*, now.scan, closest.98k,
+    help.import, and on request fit.cold, fit.adam and more. 1t is one thread. Peers that are on
+    the machine run beside them: Open3D where it is installed, YuNet and MediaPipe where
+    FACEKIT_YUNET and FACEKIT_MEDIAPIPE_TASK name files.
 
     Example: facekit eval speed --what rasterise --what lm68 --json
     """
@@ -242,7 +252,10 @@ def speed(
 
     start = time.monotonic()
     names = [name for text in what or [] for name in text.split(",") if name]
-    cases = select_cases(default_cases(), names)
+    cases = default_cases(networks or [])
+    if networks and names:
+        names.append("network")
+    cases = select_cases(cases, names)
     with out.progress("speed") as progress:
         document = measure(cases, rounds=rounds, strict=bool(names), progress=progress)
     for key, reason in document["unavailable"].items():

@@ -6,25 +6,34 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from facekit import threads
 from facekit.detect.builtin import BuiltinDetector
+from facekit.detect.parameters import open_reader
 from facekit.detect.session import open_asset
-from facekit.errors import ItemError
+from facekit.errors import ItemError, MissingDependencyError
 from facekit.evaluate.heads import model_prediction
 from facekit.evaluate.now import NowPrediction, score_scan
 from facekit.evaluate.photographs import photograph
 from facekit.evaluate.render_speed import render_cases
 from facekit.evaluate.speed import SpeedCase, Work
+from facekit.evaluate.speed_networks import network_cases
 from facekit.evaluate.speed_peers import peer_cases
 from facekit.evaluate.speed_students import student_cases
 from facekit.evaluate.track_speed import track_cases
 from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.photo import FaceFitter
+from facekit.fit.presets import choose_preset
 from facekit.geometry.cameras import intrinsics_from_fov, project
+from facekit.geometry.closest_point import build_tree, closest_points
 from facekit.geometry.mesh import loop_subdivide
 from facekit.geometry.rotations import HEAD_TO_CAMERA
 from facekit.io.images import resize, write_image
@@ -38,8 +47,12 @@ SCAN_POINTS = 98_000
 _SCAN_RADIUS_MM = 80.0
 
 
-def default_cases() -> list[SpeedCase]:
-    """Return every case of the built-in model and networks, in the order of a photo's way."""
+def default_cases(networks: Sequence[str] = ()) -> list[SpeedCase]:
+    """Return every case of the built-in model and networks, in the order of a photo's way.
+
+    Args:
+        networks: parameter networks to be timed as well, as ``speed_networks`` takes them.
+    """
     return [
         SpeedCase(
             "detect.1t", "boxes and five points in one 512 x 512 photograph", _detect, calls=2
@@ -58,11 +71,21 @@ def default_cases() -> list[SpeedCase]:
         ),
         *peer_cases(),
         SpeedCase("lm68.1t", "the landmark fit of one face to 68 points", _landmark_fit, calls=5),
+        *(
+            SpeedCase(
+                f"fit.{preset}",
+                "boxes, landmarks and the whole fit of one face in a 512 x 512 photograph, in "
+                f"memory, as facekit fit --preset {preset}",
+                partial(_fit, preset),
+                threads=0,
+            )
+            for preset in ("fast", "default", "best")
+        ),
         SpeedCase(
-            "fit.default",
-            "boxes, landmarks and the whole fit of one face in a 512 x 512 photograph, in memory",
-            _fit,
-            threads=0,
+            "decode.1t",
+            "identity and expression coefficients to the vertices of the built-in model",
+            _decode,
+            calls=20,
         ),
         SpeedCase(
             "fit.photometric",
@@ -87,6 +110,7 @@ def default_cases() -> list[SpeedCase]:
             calls=50,
         ),
         *render_cases(),
+        *network_cases(networks),
         *student_cases(),
         *track_cases(),
         SpeedCase(
@@ -96,6 +120,24 @@ def default_cases() -> list[SpeedCase]:
             threads=0,
             warm_up=1,
             rounds=10,
+        ),
+        SpeedCase(
+            "closest.98k",
+            f"exact closest points of {SCAN_POINTS} points on the built-in model, tree included",
+            _closest,
+            threads=0,
+            warm_up=1,
+            rounds=10,
+        ),
+        SpeedCase(
+            "peer.open3d.closest.98k",
+            "the same by Open3D's ray-casting scene, single precision",
+            _closest_by_open3d,
+            threads=0,
+            warm_up=1,
+            rounds=10,
+            on_request=find_spec("open3d") is None,
+            peer_of="closest.98k",
         ),
         SpeedCase("help.import", "facekit --help in a new process", _help, warm_up=1, rounds=10),
         SpeedCase(
@@ -170,9 +212,15 @@ def _landmark_fit() -> Work:
     return work
 
 
-def _fit() -> Work:
-    detector, image = BuiltinDetector(), photograph()
-    fitter = FaceFitter(load_builtin(), LandmarkFitConfig())
+def _fit(preset: str) -> Work:
+    detector, image, model = BuiltinDetector(), photograph(), load_builtin()
+    chosen = choose_preset(preset)
+    fitter = FaceFitter(
+        model,
+        LandmarkFitConfig(),
+        photometric=chosen.photometric,
+        network=open_reader("auto" if chosen.network else "none", model),
+    )
 
     def work() -> None:
         fitter.fit(image, detector.detect(image)[0])
@@ -213,6 +261,40 @@ def _rasterise() -> Work:
 def _now_scan() -> Work:
     scan, landmarks, prediction = synthetic_scan(load_builtin(), points=SCAN_POINTS)
     return lambda: score_scan(scan, landmarks, prediction)
+
+
+def _decode() -> Work:
+    model = load_builtin()
+    generator = np.random.default_rng(0)
+    identity = generator.standard_normal(model.num_identity)
+    expression = generator.uniform(0, 0.5, model.num_expression)
+    return lambda: model.shape(identity, expression)
+
+
+def _closest() -> Work:
+    scan, _, prediction = synthetic_scan(load_builtin(), points=SCAN_POINTS)
+    return lambda: closest_points(build_tree(prediction.vertices, prediction.faces), scan)
+
+
+def _closest_by_open3d() -> Work:
+    try:
+        core = import_module("open3d").core
+        scene_of = import_module("open3d").t.geometry.RaycastingScene
+    except Exception as error:  # a system library that it needs may be missing, too
+        raise MissingDependencyError(
+            f"speed: Open3D cannot be imported here ({error}): pip install 'facekit[scan]'"
+        ) from error
+    scan, _, prediction = synthetic_scan(load_builtin(), points=SCAN_POINTS)
+    points = core.Tensor(scan.astype(np.float32))
+    vertices = core.Tensor(prediction.vertices.astype(np.float32))
+    faces = core.Tensor(prediction.faces.astype(np.uint32))
+
+    def work() -> None:
+        scene = scene_of(threads.num_threads())
+        scene.add_triangles(vertices, faces)
+        scene.compute_closest_points(points, threads.num_threads())
+
+    return work
 
 
 def _help() -> Work:

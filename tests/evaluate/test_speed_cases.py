@@ -1,12 +1,15 @@
+import importlib.util
+
 import numpy as np
 import pytest
 from toy import toy_model
 
-from facekit.errors import MissingDependencyError
+from facekit.errors import InputError, MissingDependencyError, UsageError
 from facekit.evaluate.now import crop_scan, score_scan
 from facekit.evaluate.speed import measure, select_cases
 from facekit.evaluate.speed_cases import default_cases, synthetic_scan
-from facekit.evaluate.speed_students import BASELINE_KEY, OWN
+from facekit.evaluate.speed_networks import network_cases
+from facekit.evaluate.speed_students import BASELINE_KEY, OWN, untrained
 
 PEERS = {"peer.yunet.640.1t", "peer.mediapipe.detect.1t", "peer.mediapipe.landmarks.1t"}
 
@@ -18,10 +21,16 @@ def test_keys_are_the_documented_ones(monkeypatch):
     keys = [case.key for case in cases]
     assert len(set(keys)) == len(keys)
     assert {"detect.1t", "landmarks.1t", "lm68.1t", "fit.default", "rasterise.224.1t"} < set(keys)
+    assert {"fit.fast", "fit.best", "decode.1t", "closest.98k"} < set(keys)
     assert {"now.scan", "help.import", "fit.cold", "fit.photometric", "fit.adam"} < set(keys)
     assert {"detect.640.1t", "landmarks.pass.1t"} < set(keys)
     assert {f"track.{stage}" for stage in ("decode", "network", "dense", "total")} < set(keys)
+    (open3d,) = (case for case in cases if case.key == "peer.open3d.closest.98k")
+    assert (open3d.peer_of, open3d.threads) == ("closest.98k", 0)
+    assert open3d.on_request == (importlib.util.find_spec("open3d") is None)
     for case in cases:
+        if case is open3d:
+            continue
         if case.key.startswith("track."):
             assert case.threads == 2
         else:
@@ -61,6 +70,32 @@ def test_the_baseline_is_timed_beside_every_students_shape():
         assert metrics[BASELINE_KEY]["ratio"] == metrics[BASELINE_KEY]["median_ms"] / own
 
 
+def test_own_networks_are_timed_from_their_files(tmp_path):
+    """A file, and a training run's folder: one crop and a batch, ratios to the first."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    file = untrained("patch8-xs", "float")
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "params.onnx").write_bytes(file.read_bytes())
+    cases = network_cases([f"student={file}", f"{run}"])
+    keys = [case.key for case in cases]
+    assert keys[:2] == ["network.student.1t", "network.student.batch8.1t"]
+    assert keys[2:] == ["network.my run.1t", "network.my run.batch8.1t"]
+    metrics = measure(cases, rounds=2, strict=True)["metrics"]
+    assert metrics[keys[1]]["batch"] == 8
+    assert metrics[keys[1]]["per_second"] > 0
+    assert metrics[keys[2]]["peer_of"] == keys[0]
+    assert metrics[keys[2]]["ratio"] > 0
+    with pytest.raises(UsageError, match="different names"):
+        network_cases([f"a={file}", f"a={run}"])
+    with pytest.raises(InputError, match=r"params\.onnx\), found none"):
+        network_cases([str(tmp_path)])
+    (tmp_path / "other.onnx").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="onnxruntime cannot load it"):
+        measure(network_cases([str(tmp_path / "other.onnx")]), rounds=1, strict=True)
+
+
 def test_peers_of_the_development_data(monkeypatch, data_folder):
     pytest.importorskip("ai_edge_litert")
     teachers = data_folder / "teachers"
@@ -92,10 +127,14 @@ def test_the_scan_has_as_many_cropped_points_as_it_says():
         "landmarks.1t",
         "landmarks.pass.1t",
         "lm68.1t",
+        "fit.fast",
         "fit.default",
+        "fit.best",
+        "decode.1t",
         "fit.photometric",
         "rasterise.224.1t",
         "now.scan",
+        "closest.98k",
     ],
 )
 def test_cases_of_the_built_in_model_and_networks_run(key):
