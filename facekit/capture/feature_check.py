@@ -51,19 +51,50 @@ def check_features(
     """
     features = {}
     for number, (name, path) in enumerate(views.items()):
-        features[name] = _features(rig.cameras[name], path)
+        features[name] = _features(path)
         if progress is not None:
             progress(number + 1, len(views))
+    matches = {
+        (one, other): _matches(features[one][1], features[other][1])
+        for one, other in _pairs(rig, list(views))
+    }
+    pixels = {name: found[0] for name, found in features.items()}
+    return judge_matches(rig, pixels, matches, limit_px=limit_px)
+
+
+def judge_matches(
+    rig: Rig,
+    pixels: Mapping[str, np.ndarray],
+    matches: Mapping[tuple[str, str], np.ndarray],
+    *,
+    limit_px: float = LIMIT_PX,
+) -> list[CameraCheck]:
+    """Judge cameras by matches that are there already; see ``check_features``.
+
+    Args:
+        rig: as calibrated.
+        pixels: (N, 2) places of each camera's features in its photograph.
+        matches: (M, 2) rows of two cameras' features.
+        limit_px: more than this is moved.
+
+    Raises:
+        ItemError: no two cameras have enough matches.
+    """
+    plain = {
+        name: undistort(rig.cameras[name], found) if len(found) else np.zeros((0, 2))
+        for name, found in pixels.items()
+    }
     errors: dict[tuple[str, str], float] = {}
-    for one, other in _pairs(rig, list(views)):
-        distances = _distances(rig.cameras[one], rig.cameras[other], features[one], features[other])
+    for (one, other), rows in matches.items():
+        first, second = plain[one][rows[:, 0]], plain[other][rows[:, 1]]
+        distances = _distances(rig.cameras[one], rig.cameras[other], first, second)
         if len(distances) >= _LEAST_MATCHES:
             errors[one, other] = float(np.median(distances))
     if not errors:
         raise ItemError("check: no two cameras of the rig see enough features in common")
     moved: set[str] = set()
     while True:
-        scores = {name: _score(name, errors, moved) for name in views}
+        scores = {name: _score(name, errors, moved) for name in pixels}
         left = {n: s for n, s in scores.items() if n not in moved and np.isfinite(s)}
         if not left or max(left.values()) <= limit_px or len(left) <= 2:
             break
@@ -71,12 +102,12 @@ def check_features(
     checks = []
     for name in rig.cameras:
         pairs = sum(name in pair for pair in errors)
-        score = _score(name, errors, moved - {name}) if name in views else float("nan")
+        score = _score(name, errors, moved - {name}) if name in pixels else float("nan")
         checks.append(CameraCheck(name, pairs, score, name in moved and score > limit_px))
     return checks
 
 
-def _features(camera: Camera, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _features(path: Path) -> tuple[np.ndarray, np.ndarray]:
     grey = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
     finder: Any = getattr(cv2, "SIFT_create")(nfeatures=_FEATURES, contrastThreshold=0.01)  # noqa: B009
     points, descriptors = finder.detectAndCompute(grey, None)
@@ -85,7 +116,7 @@ def _features(camera: Camera, path: Path) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.array([point.pt for point in points], np.float64)
     # RootSIFT (Arandjelovic and Zisserman, 2012).
     descriptors = np.sqrt(descriptors / (np.abs(descriptors).sum(1, keepdims=True) + 1e-9))
-    return undistort(camera, pixels), descriptors.astype(np.float32)
+    return pixels, descriptors.astype(np.float32)
 
 
 def _pairs(rig: Rig, names: list[str]) -> list[tuple[str, str]]:
@@ -101,29 +132,28 @@ def _pairs(rig: Rig, names: list[str]) -> list[tuple[str, str]]:
     return [(names[i], names[j]) for i, j in sorted(pairs)]
 
 
-def _distances(
-    one: Camera,
-    other: Camera,
-    first: tuple[np.ndarray, np.ndarray],
-    second: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Return the distances of mutual matches from their epipolar lines, pixels."""
-    if min(len(first[0]), len(second[0])) < 2:
-        return np.zeros(0)
-    similar = first[1] @ second[1].T
+def _matches(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return (M, 2) rows of descriptors that are each other's best and distinct."""
+    if min(len(first), len(second)) < 2:
+        return np.zeros((0, 2), int)
+    similar = first @ second.T
     best = similar.argmax(axis=1)
     rows = np.arange(len(best))
     back = similar.argmax(axis=0)
     top = similar[rows, best]
-    rest = similar.copy()
-    rest[rows, best] = -1
+    similar[rows, best] = -1
     # Distances of unit vectors: d^2 = 2 - 2 s.
     distinct = np.sqrt(np.maximum(2 - 2 * top, 0)) < _RATIO * np.sqrt(
-        np.maximum(2 - 2 * rest.max(axis=1), 0)
+        np.maximum(2 - 2 * similar.max(axis=1), 0)
     )
     kept = distinct & (back[best] == rows)
-    x = np.column_stack([first[0][rows[kept]], np.ones(int(kept.sum()))])
-    y = np.column_stack([second[0][best[kept]], np.ones(int(kept.sum()))])
+    return np.column_stack([rows[kept], best[kept]])
+
+
+def _distances(one: Camera, other: Camera, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the distances of matches (M, 2) from their epipolar lines, pixels."""
+    ones = np.ones(len(first))
+    x, y = np.column_stack([first, ones]), np.column_stack([second, ones])
     rotation = other.rotation @ one.rotation.T
     translation = other.translation - rotation @ one.translation
     essential = skew(translation / np.linalg.norm(translation)) @ rotation

@@ -8,6 +8,7 @@ cameras' places, and the reprojection error does not show it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,6 +116,29 @@ def find_matches(
     chosen = pycolmap.ImportedPairingOptions()
     chosen.match_list_path = str(listed)
     pycolmap.match_image_pairs(str(database), pairing_options=chosen, **common)
+
+
+def read_matches(
+    database: Path,
+) -> tuple[dict[str, np.ndarray], dict[tuple[str, str], np.ndarray]]:
+    """Return what ``find_matches`` put into a database.
+
+    Returns:
+        ``(pixels, matches)``: (N, 2) float64 features of each image by file name, pixel (0, 0)
+        the centre of the top-left one; and (M, 2) rows of the features of two images.
+    """
+    pycolmap = require_pycolmap()
+    pixels, matches = {}, {}
+    with pycolmap.Database.open(str(database)) as store:
+        images = sorted(store.read_all_images(), key=lambda image: image.name)
+        for image in images:
+            found = np.asarray(store.read_keypoints(image.image_id), np.float64)[:, :2]
+            pixels[image.name] = pixel_convention(found, "colmap", "facekit")
+        for one, other in combinations(images, 2):
+            if store.exists_matches(one.image_id, other.image_id):
+                rows = store.read_matches(one.image_id, other.image_id)
+                matches[one.name, other.name] = np.asarray(rows, np.int64)
+    return pixels, matches
 
 
 def _set_cameras(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.capture import sparse
-from facekit.capture.feature_check import check_features
+from facekit.capture.feature_check import judge_matches
 from facekit.capture.photographs import Photograph
 from facekit.errors import ItemError
 from facekit.io.atomic import atomic_path
@@ -81,7 +81,7 @@ def run_sparse(
             "cameras as given" if options.poses == "given" else "poses refined, lenses as given"
         )
         cameras = measured if options.poses == "given" else _kept_lenses(model.rig, measured)
-        distances = _check(facts, images, measured)
+        distances = _check(facts, database, measured)
     else:
         method = options.mapping if known else "incremental"
         model, others = sparse.map_images(
@@ -152,11 +152,16 @@ def _kept_lenses(rig: Rig, measured: dict[str, Camera]) -> dict[str, Camera]:
     return cameras
 
 
-def _check(facts: dict[str, Any], images: Path, measured: dict[str, Camera]) -> dict[str, float]:
+def _check(facts: dict[str, Any], database: Path, measured: dict[str, Camera]) -> dict[str, float]:
     """Note cameras that moved; return every camera's distance from the epipolar lines, pixels."""
     rig = Rig({_key(name): camera for name, camera in measured.items()})
+    pixels, matches = sparse.read_matches(database)
     try:
-        checks = check_features(rig, {_key(name): images / name for name in measured})
+        checks = judge_matches(
+            rig,
+            {_key(name): found for name, found in pixels.items()},
+            {(_key(one), _key(other)): rows for (one, other), rows in matches.items()},
+        )
     except ItemError as error:
         facts["warnings"].append(f"the cameras could not be checked: {error}")
         return {}
