@@ -238,10 +238,8 @@ def test_a_loss_that_is_no_number_stops_and_leaves_the_last_checkpoint(labels, t
 
         def broken(self, model, batch):
             found = real(self, model, batch)
-            return {
-                **found,
-                "loss": found["loss"] * (float("nan") if (out / "last.pth").exists() else 1),
-            }
+            bad = float("nan") if (out / "last.pth").exists() else 1.0
+            return {**found, "loss": bad * found["loss"]}
 
         patch.setattr(Deep3DTask, "loss", broken)
         assert run([*arguments, *settings()]) == 5
