@@ -286,8 +286,8 @@ class _Scan:
     def _depth_options(self) -> DepthOptions:
         if self.options.detail == "full":
             return DepthOptions()
-        # The sweep's pictures are the same; at the sizes left, a window is as wide on the skin.
-        return DepthOptions(levels=1, radii=(3, 2), steps=(2, 3))
+        # Pixels are twice as wide, so narrower windows cover as much skin (and hold fewer edges).
+        return DepthOptions(levels=1, radii=(2, 2), steps=(2, 3))
 
     def _fusion(self) -> PointCloud:
         path = self.work / "cloud.npz"
