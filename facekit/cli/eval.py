@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.eval_compare import Compare, named_predictions, run_methods
+from facekit.cli.eval_compare import (
+    Compare,
+    Images,
+    Pictures,
+    named_predictions,
+    run_methods,
+)
 from facekit.cli.eval_scans import MeshUnit, PredictionUnit
 from facekit.cli.output import finish, out
 from facekit.errors import UsageError
@@ -56,6 +62,7 @@ def now(
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
     ] = True,
+    images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
     heat: Annotated[
@@ -84,6 +91,7 @@ def now(
         raise UsageError("--heat needs --output, the folder for the pictures")
     options = NowOptions(metrical=metrical, unit=unit.value, reference_quirks=reference_quirks)
     dataset = open_dataset(data, split=split or None)
+    own = dataset.root / "iphone_pictures"
     timing = NowTiming()
 
     def evaluate(path: Path, folder: Path | None) -> Any:
@@ -120,6 +128,7 @@ def now(
         as_json=as_json,
         value="median distance",
         note=spent,
+        pictures=Pictures(images or (own if own.is_dir() else None), model),
     )
 
 
@@ -266,7 +275,7 @@ def speed(
     if as_json:
         out.json(document)
     else:
-        columns = ("median_ms", "p95_ms", "per_second", "threads", "batch", "device")
+        columns = ("median_ms", "p95_ms", "cpu_ms", "per_second", "threads", "batch", "device")
         rows = [
             [key, *(_cell(row[c]) for c in columns), _times_ours(row), row["what"]]
             for key, row in metrics.items()

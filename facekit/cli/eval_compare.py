@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +33,34 @@ Report = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for report, curves, heat maps.", metavar="DIR"),
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Pictures, in the predictions' names, for PREDICTIONS that are a parameter network "
+        "(.onnx) or the folder of its training run.",
+        metavar="DIR",
+    ),
+]
 COLUMNS = ("median", "mean", "std", "count", "missing")
 _MOST_WARNINGS = 20
 # One method: its predictions and the folder of its report (None: none) to its evaluation.
 Evaluate = Callable[[Path, Path | None], Any]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a network that stands for predictions looks at.
+
+    Attributes:
+        images: folder of pictures, or None.
+        model: of the network's coefficients; ``auto`` and ``none`` mean the built-in one.
+        expression: whether faces are scored with their expression.
+    """
+
+    images: Path | None = None
+    model: str = "builtin"
+    expression: bool = False
 
 
 def named_predictions(paths: list[Path], compare: bool) -> dict[str, Path]:
@@ -72,11 +99,63 @@ def run_methods(
     limit: float = 8.0,
     higher_is_better: bool = False,
     note: Callable[[], str] | None = None,
+    pictures: Pictures | None = None,
 ) -> int:
     """Evaluate one method or several, write, print and count; return the exit code.
 
-    ``note`` gives a line that is said before the last one.
+    ``note`` gives a line that is said before the last one; with ``pictures`` a method may be a
+    network that looks at them.
     """
+    with contextlib.ExitStack() as stack:
+
+        def prepared(path: Path, folder: Path | None) -> Any:
+            if pictures is not None:
+                path = _seen(path, pictures, folder, stack)
+            return evaluate(path, folder)
+
+        return _run_methods(
+            paths, compare, prepared, output, as_json, value, unit, limit, higher_is_better, note
+        )
+
+
+def _seen(path: Path, pictures: Pictures, folder: Path | None, stack: contextlib.ExitStack) -> Path:
+    """Return a folder of predictions; of a network those that it makes of the pictures."""
+    from facekit.evaluate.network_meshes import is_network, write_network_meshes
+
+    if not is_network(path):
+        return path
+    if pictures.images is None:
+        raise UsageError(f"{path} is a network: --images names the pictures that it looks at")
+    if folder is None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facekit-")))
+    folder = folder / "predictions"
+    known = pictures.model not in ("auto", "none")
+    with out.progress("network") as progress:
+        failures = write_network_meshes(
+            path,
+            pictures.images,
+            folder,
+            model=pictures.model if known else "builtin",
+            expression=pictures.expression,
+            progress=progress,
+        )
+    for key, reason in failures.items():
+        out.warn(f"{key}: {reason}")
+    return folder
+
+
+def _run_methods(
+    paths: list[Path],
+    compare: bool,
+    evaluate: Evaluate,
+    output: Path | None,
+    as_json: bool,
+    value: str,
+    unit: str,
+    limit: float,
+    higher_is_better: bool,
+    note: Callable[[], str] | None,
+) -> int:
     from facekit.evaluate.comparison import (
         against_controls,
         compare_methods,

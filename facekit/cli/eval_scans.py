@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from facekit.cli import options as opt
-from facekit.cli.eval_compare import Compare, Predictions, Report, run_methods
+from facekit.cli.eval_compare import (
+    Compare,
+    Images,
+    Pictures,
+    Predictions,
+    Report,
+    run_methods,
+)
 from facekit.cli.output import out
 from facekit.errors import InputError, UsageError
 
@@ -70,6 +77,7 @@ def micc(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
     output: Report = None,
@@ -95,7 +103,15 @@ def micc(
             )
 
     value = f"{config.stat} of a mesh"
-    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value=value,
+        pictures=Pictures(images, model, config.shape == "face"),
+    )
 
 
 def facewarehouse(
@@ -112,6 +128,7 @@ def facewarehouse(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
     output: Report = None,
@@ -144,7 +161,15 @@ def facewarehouse(
             )
 
     value = f"{config.stat} of a mesh"
-    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value=value,
+        pictures=Pictures(images, model, config.shape == "face"),
+    )
 
 
 def realy(
@@ -164,6 +189,7 @@ def realy(
     ] = True,
     unit: PredictionUnit = MeshUnit.MM,
     strict: Strict = False,
+    images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
     output: Report = None,
@@ -206,6 +232,7 @@ def realy(
         as_json=as_json,
         value="mean of the regions",
         limit=5.0,
+        pictures=Pictures(images, model),
     )
 
 
@@ -234,6 +261,7 @@ def fg2018(
     model: _ModelName = "auto",
     embedding: _Embedding = None,
     strict: Strict = False,
+    images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
     output: Report = None,
@@ -263,7 +291,15 @@ def fg2018(
             )
 
     value = "3DRMSE" if options.protocol == "fg2018" else "mean distance"
-    return run_methods(predictions, compare, evaluate, output=output, as_json=as_json, value=value)
+    return run_methods(
+        predictions,
+        compare,
+        evaluate,
+        output=output,
+        as_json=as_json,
+        value=value,
+        pictures=Pictures(images, model),
+    )
 
 
 def register(app: typer.Typer) -> None:

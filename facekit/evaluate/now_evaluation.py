@@ -16,6 +16,7 @@ from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
     FaceSurface,
     landmark_warnings,
+    read_prediction,
     surface_warnings,
     unit_warnings,
 )
@@ -45,7 +46,6 @@ from facekit.evaluate.now_dataset import (
 from facekit.evaluate.scan_controls import MEAN_FACE, control_faces, model_of_faces
 from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem
 from facekit.export.heat import draw_heat_map
-from facekit.io.meshes import read_mesh
 from facekit.morphable.model import MorphableModel
 
 # A scan is read again by each piece of work, so images of one subject stay together unless there
@@ -202,7 +202,7 @@ def predictions_model(
 def _readable(files: Iterable[Path]) -> Iterator[np.ndarray]:
     for path in files:
         try:
-            yield read_mesh(path).faces
+            yield read_prediction(path).faces
         except FacekitError:
             continue
 

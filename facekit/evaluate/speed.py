@@ -93,8 +93,12 @@ def measure(
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    processor: Callable[[], float] = time.process_time,
 ) -> dict[str, Any]:
     """Run the cases in turn; return the JSON document.
+
+    ``cpu_ms`` of a case is the median processor time of this process, all its threads together:
+    other programs on a busy machine hardly change it.
 
     A peer's ``ratio`` is its median over that of the case it is compared with, in the same run:
     above 1, facekit's own takes less time.
@@ -105,7 +109,7 @@ def measure(
         strict: raise when a case cannot be prepared because a model, network or package is
             missing or damaged; otherwise it is listed in ``unavailable`` with the reason.
         progress: called with rounds done and their number.
-        clock: seconds; tests give their own.
+        clock, processor: seconds; tests give their own.
 
     Raises:
         FacekitError: ``strict`` and a case cannot be prepared.
@@ -128,18 +132,23 @@ def measure(
                 work()
         ready.append((case, work))
     samples: dict[str, list[float]] = {case.key: [] for case, _ in ready}
+    spent: dict[str, list[float]] = {case.key: [] for case, _ in ready}
     for number in range(rounds):
         for case, work in ready:
             if case.rounds is not None and number >= case.rounds:
                 continue
             with _limited(case.threads):
-                start = clock()
+                items = case.calls * case.per_call
+                start, cpu = clock(), processor()
                 for _ in range(case.calls):
                     work()
-                samples[case.key].append((clock() - start) / (case.calls * case.per_call))
+                samples[case.key].append((clock() - start) / items)
+                spent[case.key].append((processor() - cpu) / items)
         if progress is not None:
             progress(number + 1, rounds)
     metrics = {case.key: _summary(case, samples[case.key]) for case, _ in ready}
+    for key, seconds in spent.items():
+        metrics[key]["cpu_ms"] = 1000 * float(np.median(seconds))
     for case, _ in ready:
         if case.peer_of:
             ours = metrics.get(case.peer_of)

@@ -62,7 +62,7 @@ def network_cases(networks: Sequence[str]) -> list[SpeedCase]:
             cases.append(
                 SpeedCase(
                     f"network.{name}.{key}",
-                    f"the parameter network {path.name} alone, {batch} crops in a call",
+                    f"the parameter network {path.name} alone, crops in a call: {batch}",
                     partial(_pass, path, batch),
                     batch=batch,
                     calls=20 if batch == 1 else 5,

@@ -34,8 +34,14 @@ def case(key, clock=None, durations=(0.001,), log=None, **options):
 def test_statistics_of_known_durations():
     clock = Clock()
     durations = [0.001 * i for i in (5, 1, 2, 3, 4, 100)]
-    document = measure([case("a", clock, durations, warm_up=1, threads=2)], rounds=5, clock=clock)
+    document = measure(
+        [case("a", clock, durations, warm_up=1, threads=2)],
+        rounds=5,
+        clock=clock,
+        processor=lambda: 2 * clock.now,
+    )
     result = document["metrics"]["a"]
+    assert result["cpu_ms"] == pytest.approx(6)
     assert result["median_ms"] == pytest.approx(3)
     assert result["p95_ms"] == pytest.approx(4 + 0.8 * 96)
     assert result["min_ms"] == pytest.approx(1)
