@@ -28,6 +28,7 @@ from facekit.evaluate.speed_networks import network_cases
 from facekit.evaluate.speed_peers import peer_cases
 from facekit.evaluate.speed_students import student_cases
 from facekit.evaluate.track_speed import track_cases
+from facekit.evaluate.train_speed import train_cases
 from facekit.fit.landmark import LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.photo import FaceFitter
@@ -113,6 +114,7 @@ def default_cases(networks: Sequence[str] = ()) -> list[SpeedCase]:
         *network_cases(networks),
         *student_cases(),
         *track_cases(),
+        *train_cases(),
         SpeedCase(
             "now.scan",
             f"one NoW scan of {SCAN_POINTS} cropped vertices: crop, refinement, distances",
