@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facekit.cli import basis_model, basis_register
+from facekit.cli import basis_model, basis_refine, basis_register
 from facekit.cli import options as opt
 from facekit.cli.output import out
 
@@ -53,6 +53,7 @@ app.command("build")(basis_model.build)
 app.command("info")(basis_model.info)
 app.command("sample")(basis_model.sample)
 app.command("compare")(basis_model.compare)
+app.command("refine")(basis_refine.refine)
 
 
 @app.command("albedo")
