@@ -29,7 +29,7 @@ def test_keys_are_the_documented_ones(monkeypatch):
     assert (open3d.peer_of, open3d.threads) == ("closest.98k", 0)
     assert open3d.on_request == (importlib.util.find_spec("open3d") is None)
     for case in cases:
-        if case is open3d:
+        if case is open3d or case.key.startswith("train."):
             continue
         if case.key.startswith("track."):
             assert case.threads == 2
