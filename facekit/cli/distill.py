@@ -39,6 +39,14 @@ def distill(
         Path | None,
         typer.Option(help="Start from another run's checkpoint (.pth).", metavar="FILE"),
     ] = None,
+    int8_steps: Annotated[
+        int,
+        typer.Option(
+            "--int8-steps",
+            help="Steps of training in 8 bits for params.int8.onnx, after the others; 0: none.",
+            min=0,
+        ),
+    ] = 0,
     model: opt.Model = "builtin",
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batches.")] = None,
     as_json: opt.Json = False,
@@ -72,6 +80,7 @@ def distill(
             model=model,
             resume=resume,
             init=init,
+            int8_steps=int8_steps,
             progress=progress,
         )
     best, large = result["best"], result["teacher"]

@@ -62,7 +62,12 @@ def error_statistics(
 
 
 def export_params(
-    checkpoint: Path, path: Path, task: ParamsTask, model: MorphableModel
+    checkpoint: Path,
+    path: Path,
+    task: ParamsTask,
+    model: MorphableModel,
+    *,
+    network: ParameterNetwork | None = None,
 ) -> dict[str, float]:
     """Write a checkpoint's averaged weights as ONNX; see ``export_onnx``.
 
@@ -70,10 +75,18 @@ def export_params(
     ``log_sigma`` (N, C) and ``presence`` (N, 1) in [0, 1]. The metadata hold the layout, the
     model, and the errors' correlation, which with the deviations makes their covariance.
 
+    Args:
+        checkpoint: of the network.
+        path: the file.
+        task: whose validation faces the deviations are measured on.
+        model: of the coefficients.
+        network: what the checkpoint's became, written in its place; it is changed.
+
     Raises:
         InputError: the checkpoint is of another model.
     """
-    network, contents = load_network(checkpoint)
+    trained, contents = load_network(checkpoint)
+    network = trained if network is None else network
     if contents["model_sha256"] != model.sha256:
         raise InputError(f"{checkpoint}: was trained for another model than {model.name}")
     shift, correlation = error_statistics(network, task, model)

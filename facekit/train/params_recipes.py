@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +27,12 @@ from facekit.train.distil import DistilConfig, DistilTask
 from facekit.train.labels import LabelledShards
 from facekit.train.params import LabelledFace, LabelledFaces, ParamsConfig, ParamsTask
 from facekit.train.params_export import export_params, load_network
+from facekit.train.qat import train_quantised
 from facekit.train.quantise import calibration_images, quantise_onnx
 
 _CALIBRATION = 2048
+# Rate of training in 8 bits, as a share of the peak before.
+_INT8_RATE = 0.05
 
 
 class JoinedFaces:
@@ -110,6 +114,7 @@ def distil(
     model: str = "builtin",
     resume: bool = False,
     init: Path | None = None,
+    int8_steps: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a small network on labels and a large one's answers; files as ``train_params``.
@@ -117,6 +122,7 @@ def distil(
     Args:
         data, run, config, model, resume, init, progress: as ``train_params``.
         teacher: checkpoint of a parameter network of this model.
+        int8_steps: steps that the 8-bit network is trained for as it runs, after the others.
 
     Returns:
         As ``train_params``, and the ``teacher``'s figures on the same validation faces.
@@ -124,6 +130,8 @@ def distil(
     Raises:
         InputError: the teacher belongs to another model.
     """
+    if int8_steps and config.mobilenet:
+        raise InputError("--int8-steps: expected a student of patches, got a MobileNet")
     morphable = load_model(model)
     network, contents = load_network(teacher)
     if contents["model_sha256"] != morphable.sha256:
@@ -131,7 +139,15 @@ def distil(
     train_faces = load_labels(data, morphable, "train")
     validation = load_labels(data, morphable, "validation")
     task = DistilTask(config, morphable, train_faces, validation, network)
-    result = _run(task, morphable, run, resume=resume, init=init, progress=progress)
+    result = _run(
+        task,
+        morphable,
+        run,
+        resume=resume,
+        init=init,
+        int8_steps=int8_steps,
+        progress=progress,
+    )
     large = ParamsConfig(
         **{k: v for k, v in contents["config"].items() if k != "loop"}, loop=config.loop
     )
@@ -150,6 +166,7 @@ def _run(
     *,
     resume: bool,
     init: Path | None,
+    int8_steps: int = 0,
     progress: Progress | None,
 ) -> dict[str, Any]:
     settings = make_folder(run) / "config.toml"
@@ -171,18 +188,44 @@ def _run(
         return {"best": best}
     path = run / "params.onnx"
     differences = export_params(run / "best.pth", path, task, model)
-    small = path.with_suffix(".int8.onnx")
-    task.crop_size = task.config.size
-    images = calibration_images(task, _CALIBRATION)
-    result = {
-        "best": best,
-        "onnx": str(path),
-        "differences": differences,
-        "int8": str(small),
-        "differences_int8": quantise_onnx(path, small, images, dense="hidden"),
-    }
+    result = {"best": best, "onnx": str(path), "differences": differences}
+    result |= _export_int8(task, model, run, path, int8_steps)
     write_json(run / "result.json", result)
     return result
+
+
+def _export_int8(
+    task: ParamsTask, model: MorphableModel, run: Path, exact: Path, steps: int
+) -> dict[str, Any]:
+    """Write ``RUN/params.int8.onnx``, trained in 8 bits for some steps; return its figures."""
+    path, config = exact.with_suffix(".int8.onnx"), task.config
+    trained = None
+    if steps:
+        network, _ = load_network(run / "best.pth")
+        trained = train_quantised(
+            task,
+            network,
+            steps=steps,
+            first=config.loop.steps * config.loop.accumulate,
+            learning_rate=_INT8_RATE * config.loop.learning_rate,
+        )
+    task.crop_size = config.size
+    images = calibration_images(task, _CALIBRATION)
+    if trained is None:
+        return {
+            "int8": str(path),
+            "differences_int8": quantise_onnx(exact, path, images, dense="hidden"),
+        }
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = Path(folder) / exact.name
+        export_params(run / "best.pth", rounded, task, model, network=trained.network)
+        differences = quantise_onnx(rounded, path, images, dense="hidden", ranges=trained.ranges)
+    return {
+        "int8": str(path),
+        "differences_int8": differences,
+        "int8_before": trained.before,
+        "int8_after": trained.after,
+    }
 
 
 def start_from(network: ParameterNetwork, init: Path) -> None:

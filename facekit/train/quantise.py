@@ -22,7 +22,7 @@ _LEAST_STORED = 4096
 # Images that the ranges of activations are taken from; all are for ``refit``.
 _CALIBRATION = 512
 # Largest 8-bit weight: 7 bits; see ``quantise_onnx``.
-_MOST = 63
+LARGEST_WEIGHT = 64
 # Ridge of ``refit`` over the mean variance of a feature, chosen on crops that were not fitted.
 _RIDGE = 0.1
 
@@ -52,6 +52,7 @@ def quantise_onnx(
     keep: Sequence[str] = (),
     refit: str | None = None,
     dense: str | None = None,
+    ranges: Sequence[float] | None = None,
 ) -> dict[str, float]:
     """Write a network of ``export_onnx`` with 8-bit convolutions.
 
@@ -73,6 +74,8 @@ def quantise_onnx(
         dense: part of the name of a dense layer that is to run in 8 bits as well: a large one
             behind the convolutions, whose weights take longer to fetch than to multiply. One
             that reads anything else than rounded features stays in float.
+        ranges: the largest value of each ReLU behind a convolution, in their order, of a network
+            that was trained with them; None takes what the images reach.
 
     Returns:
         Root mean square difference from the float file over the images, per output.
@@ -100,6 +103,7 @@ def quantise_onnx(
     exact = onnx.ModelProto()
     exact.CopyFrom(model)  # quantising moves weights out of what it is given
     kept = _left_alone(model, keep, str(source))
+    grids = _pixel_grid(model) | ({} if ranges is None else _given_grids(model, kept, ranges))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -127,7 +131,7 @@ def quantise_onnx(
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                extra_options={"TensorQuantOverrides": _pixel_grid(model)},
+                extra_options={"TensorQuantOverrides": grids},
             )
             quantised = onnx.load(file)
     except (ValueError, RuntimeError) as error:
@@ -198,6 +202,20 @@ def _pixel_grid(model: Any) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def _given_grids(
+    model: Any, kept: Sequence[str], ranges: Sequence[float]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return, for each rounded ReLU's output, the grid from zero to its given range."""
+    rounded = [n.output[0] for n in model.graph.node if n.op_type == "Relu" and n.name not in kept]
+    if len(rounded) != len(ranges):
+        raise InputError(f"ranges: expected {len(rounded)}, one a ReLU, got {len(ranges)}")
+    zero = np.array(0, np.uint8)
+    return {
+        name: [{"scale": np.array(most / 255, np.float32), "zero_point": zero}]
+        for name, most in zip(rounded, ranges, strict=True)
+    }
+
+
 def _read_pixels(model: Any) -> None:
     """Leave out that pixels become float and 8-bit numbers again: they are the same numbers."""
     nodes = model.graph.node
@@ -235,7 +253,7 @@ def _round_dense(model: Any, name: str) -> None:
         return
     step = float(numpy_helper.to_array(stored[widening.input[1]]))
     weight, bias = (numpy_helper.to_array(stored[k]).astype(np.float64) for k in layer.input[1:3])
-    scale = np.maximum(np.abs(weight).max(axis=1) / _MOST, 1e-9).astype(np.float32)
+    scale = np.maximum(np.abs(weight).max(axis=1) / LARGEST_WEIGHT, 1e-9).astype(np.float32)
     # Features are rounded before they are laid out flat: bytes are moved instead of floats.
     flat = f"{flatten.output[0]}.byte"
     flattened = helper.make_node("Flatten", [widening.input[0]], [flat], axis=1)

@@ -81,3 +81,22 @@ def test_refusals(labels, teacher, tmp_path, capsys):
     assert "no.pth" in capsys.readouterr().err
     both = ["--resume", "--init", str(teacher / "best.pth")]
     assert run(["distill", *mine, "--data", str(labels), *out, *both]) == 2
+
+
+def test_a_student_is_trained_in_8_bits(labels, teacher, tmp_path, capsys):
+    out = tmp_path / "student"
+    arguments = ["--teacher", str(teacher / "best.pth"), "--data", str(labels), "-o", str(out)]
+    assert run(["distill", *arguments, *settings(), "--int8-steps", "3"]) == 0
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert result["int8_before"]["score"] > 0
+    assert result["int8_after"]["score"] > 0
+    reader = open_reader(out / "params.int8.onnx", load_model("builtin"))
+    assert reader.size == 64
+    # The float file is of the weights before.
+    plain = tmp_path / "plain"
+    shorter = [*arguments[:-1], str(plain)]
+    assert run(["distill", *shorter, *settings()]) == 0
+    assert (plain / "params.onnx").read_bytes() == (out / "params.onnx").read_bytes()
+    baseline = ["--student", "mobilenet-v1-0.5", "--int8-steps", "3"]
+    assert run(["distill", *arguments[:-1], str(tmp_path / "no"), *baseline]) == 3
+    assert "expected a student of patches" in capsys.readouterr().err

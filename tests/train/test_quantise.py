@@ -146,7 +146,7 @@ def test_a_dense_layer_multiplies_bytes(files):
     made = {n.output[0]: n for n in model.graph.node}
     weight, step, zero = (stored[name] for name in made[layer.input[1]].input)
     assert weight.dtype == np.int8
-    assert np.abs(weight.astype(int)).max() == 63
+    assert np.abs(weight.astype(int)).max() == 64
     assert len(step) == len(weight)
     assert not zero.any()
     assert stored[made[layer.input[2]].input[0]].dtype == np.int32
