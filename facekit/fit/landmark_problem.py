@@ -46,8 +46,9 @@ class LandmarkFitConfig:
             which a labeller's points show another perspective than the face: a network leans to
             the views that it was trained on. Chosen, with the prior's distance, on renders of 28
             heads, none of them in the published bench.
-        max_iterations: accepted and rejected steps of each of the solver's rounds.
-        tolerance: stop when a step lowers the cost by a smaller part than this.
+        max_rounds: linearisations of each of the solver's searches.
+        tolerance_mm: a linearisation that moves no landmark by more is the last; what is then left
+            is a hundredth of it.
     """
 
     discrepancy_mm: float = 1.0
@@ -59,8 +60,8 @@ class LandmarkFitConfig:
     robust_dof: float = 8.0
     log_focal_std: float = 0.0
     perspective_noise: float = 5e-4
-    max_iterations: int = 25
-    tolerance: float = 1e-5
+    max_rounds: int = 25
+    tolerance_mm: float = 3e-3
 
 
 class LandmarkFit(NamedTuple):
@@ -79,7 +80,7 @@ class LandmarkFit(NamedTuple):
         rows: (68,) rows of the basis that the landmarks took.
         cost: the final cost.
         log_noise: half the log determinant of the landmarks' covariance.
-        iterations: steps tried.
+        iterations: linearisations.
     """
 
     identity: np.ndarray

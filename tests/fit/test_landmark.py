@@ -156,8 +156,8 @@ def test_a_free_focal_length_is_recovered_where_perspective_shows():
         discrepancy_length_mm=0,
         label_noise_px=0.01,
         log_focal_std=1.0,
-        max_iterations=200,
-        tolerance=1e-9,
+        max_rounds=200,
+        tolerance_mm=1e-6,
     )
     fit = fit_landmarks(certain(BASIS), MODEL, points, intrinsics=wrong, config=config)
     assert fit.focal == pytest.approx(1200, rel=0.05)
