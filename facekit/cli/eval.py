@@ -16,7 +16,7 @@ from facekit.cli.eval_compare import (
     named_predictions,
     run_methods,
 )
-from facekit.cli.eval_scans import MeshUnit, PredictionUnit
+from facekit.cli.eval_scans import MeshUnit, PredictionUnit, Strict
 from facekit.cli.output import finish, out
 from facekit.errors import UsageError
 
@@ -62,6 +62,7 @@ def now(
     controls: Annotated[
         bool, typer.Option("--controls/--no-controls", help="Score the model's controls too.")
     ] = True,
+    strict: Strict = False,
     images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
@@ -100,7 +101,7 @@ def now(
             make_folder(folder)
         known = predictions_model(model if controls else "none", path, dataset)
         pictures = folder / "heat" if heat and folder is not None else None
-        run = NowRun(known, jobs, pictures)
+        run = NowRun(known, jobs, pictures, strict)
         with out.progress("now") as progress:
             result = evaluate_now(path, dataset, options=options, run=run, progress=progress)
         timing = timing.plus(**result.timing._asdict())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.errors import InputError, ItemError
-from facekit.evaluate.faces3d import FaceSurface, landmark_warnings
+from facekit.evaluate.faces3d import FaceSurface, check_order, landmark_warnings
 from facekit.evaluate.icp import IcpOptions, IcpResult, align_surface
 from facekit.geometry.alignment import SimilarityTransform, align_similarity
 from facekit.geometry.mesh import vertex_normals
@@ -253,6 +253,7 @@ def score_estimator(
         source, target = prediction.marks(name), scan.marks(name)
     except ItemError as error:
         raise ItemError(f"{error}; or start from others, e.g. --set init=seven") from error
+    check_order(source, target, name)
     warnings = landmark_warnings(source, target, name)
     free = config.scale != "none" and fixed_scale is None
     size = 1.0 if free or fixed_scale is None else fixed_scale

@@ -17,7 +17,7 @@ import numpy as np
 
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.now import UNIT_MM
-from facekit.evaluate.now_alignment import procrustes
+from facekit.evaluate.now_alignment import Procrustes, procrustes
 from facekit.geometry.mesh import mesh_edges
 from facekit.io.foreign_meshes import read_glb, read_stl
 from facekit.io.meshes import read_mesh
@@ -197,19 +197,36 @@ def landmark_warnings(source: np.ndarray, target: np.ndarray, name: str) -> tupl
     similarity brings near the other is in another order or of other places.
     """
     fit = procrustes(source, target)
-    size = np.sqrt(((target - target.mean(axis=0)) ** 2).sum(axis=1).mean())
-    rest = np.sqrt(((fit.apply(source) - target) ** 2).sum(axis=1).mean())
-    if rest > _SHUFFLED * size:
-        return (
-            f"its {name} landmarks are {rest:.0f} mm from the scan's after the best similarity: "
-            "are they in another order?",
-        )
+    if text := _shuffled(fit, source, target, name):
+        return (text,)
     if fit.reflected:
         return (
             f"its {name} landmarks fit the scan's only as a mirror image: are left and right "
             "swapped?",
         )
     return ()
+
+
+def check_order(source: np.ndarray, target: np.ndarray, name: str) -> None:
+    """Check that landmarks (N, 3) of a prediction and a scan can be of the same places.
+
+    Raises:
+        ItemError: no similarity brings them near each other, as of sets in different orders: an
+            alignment that starts from them says nothing.
+    """
+    if text := _shuffled(procrustes(source, target), source, target, name):
+        raise ItemError(text)
+
+
+def _shuffled(fit: Procrustes, source: np.ndarray, target: np.ndarray, name: str) -> str:
+    size = np.sqrt(((target - target.mean(axis=0)) ** 2).sum(axis=1).mean())
+    rest = np.sqrt(((fit.apply(source) - target) ** 2).sum(axis=1).mean())
+    if rest <= _SHUFFLED * size:
+        return ""
+    return (
+        f"its {name} landmarks are {100 * rest / size:.0f} % of their own size away from the "
+        "scan's after the best similarity: are they in another order?"
+    )
 
 
 def unit_warnings(

@@ -20,6 +20,7 @@ from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
     FaceSurface,
+    check_order,
     landmark_warnings,
     list_predictions,
     read_scan,
@@ -262,6 +263,7 @@ def _item(
             raise ItemError("no prediction was found")
         face = inputs.prediction(path)
         warnings = (*(f"scan: {text}" for text in scan.warnings), *face.warnings)
+        check_order(face.marks("now7"), scan.marks("now7"), "now7")
         warnings += landmark_warnings(face.marks("now7"), scan.marks("now7"), "now7")
         result = score_stirling(scan, face, options)
     except FacekitError as error:

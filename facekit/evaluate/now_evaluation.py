@@ -15,6 +15,7 @@ from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
     FaceSurface,
+    check_order,
     landmark_warnings,
     read_prediction,
     surface_warnings,
@@ -61,11 +62,13 @@ class NowRun:
         model: of the controls, or None for none.
         jobs: processes; 0 takes as many as there are cores.
         pictures: folder for heat maps, or None.
+        strict: an item with a warning has no valid result.
     """
 
     model: MorphableModel | None = None
     jobs: int = 1
     pictures: Path | None = None
+    strict: bool = False
 
 
 class NowTiming(NamedTuple):
@@ -182,6 +185,7 @@ def evaluate_now(
         "metrical": chosen.metrical,
         "unit": chosen.unit,
         "reference_quirks": chosen.reference_quirks,
+        "strict": how.strict,
         "model": None if how.model is None else how.model.name,
     }
     document = report(items, protocol=protocol)
@@ -275,6 +279,8 @@ def _score_image(
         if prediction is None:
             raise ItemError("no prediction was found")
         start = time.perf_counter()
+        if not context.options.reference_quirks:
+            check_order(np.asarray(prediction.landmarks, np.float64), scan.landmarks, "seven")
         score = score_scan(
             scan.vertices, scan.landmarks, prediction, options=context.options, warn=False
         )
@@ -283,6 +289,9 @@ def _score_image(
         return NowItem(image.line, image.challenge, None, {"error": str(error)}), timing
     start = time.perf_counter()
     warnings = (*doubts, *_prediction_warnings(prediction, scan, context.options))
+    if warnings and context.run.strict:
+        reason = f"refused by --strict: {'; '.join(warnings)}"
+        return NowItem(image.line, image.challenge, None, {"error": reason}), timing
     details = item_details(score)
     if warnings:
         details["warnings"] = list(warnings)

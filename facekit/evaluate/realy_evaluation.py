@@ -14,6 +14,7 @@ import numpy as np
 from facekit.errors import FacekitError, ItemError
 from facekit.evaluate.faces3d import (
     FaceSurface,
+    check_order,
     embedded_points,
     landmark_warnings,
     list_predictions,
@@ -184,6 +185,7 @@ def _item(
             scored = keep[face.faces].all(axis=1)
         keys = embedded_points(embedding, face.vertices, face.faces)
         regions, marks = person
+        check_order(keys[list(SEVEN)], marks[list(SEVEN)], "key point")
         warnings += landmark_warnings(keys[list(SEVEN)], marks[list(SEVEN)], "key point")
         scores, fit = score_realy(
             RealyPrediction(face.vertices, face.faces, keys, scored), regions, marks

@@ -7,6 +7,7 @@ from scan_case import face, moved, write_face
 
 from facekit.errors import InputError, ItemError
 from facekit.evaluate.faces3d import (
+    check_order,
     embedded_points,
     landmark_warnings,
     list_predictions,
@@ -66,6 +67,9 @@ def test_landmarks_that_do_not_fit():
     assert "left and right" in landmark_warnings(noisy * [-1, 1, 1], seven, "now7")[0]
     assert "left and right" in landmark_warnings(seven[[3, 2, 1, 0, 4, 6, 5]], seven, "now7")[0]
     assert "another order" in landmark_warnings(noisy[[4, 1, 6, 3, 0, 5, 2]], seven, "now7")[0]
+    check_order(noisy * [-1, 1, 1], seven, "now7")
+    with pytest.raises(ItemError, match="another order"):
+        check_order(noisy[[4, 1, 6, 3, 0, 5, 2]], seven, "now7")
 
 
 def test_smaller_sets_come_from_ibug68():

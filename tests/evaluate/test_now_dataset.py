@@ -13,7 +13,7 @@ from facekit.evaluate.now_dataset import (
     read_scan,
     strangers,
 )
-from facekit.evaluate.now_evaluation import evaluate_now
+from facekit.evaluate.now_evaluation import NowRun, evaluate_now
 from facekit.io.gltf import SplitMesh, write_glb
 from facekit.io.meshes import write_mesh
 from facekit.types import Mesh
@@ -155,6 +155,48 @@ def test_predictions_of_no_image_are_told_apart(now_folders, tmp_path):
         (tmp_path / kind).symlink_to(data / kind)
     items = evaluate_now(predictions, open_dataset(tmp_path)).as_scans().items
     assert [item.unmatched for item in items] == [False, True, True]
+
+
+def test_bad_predictions_are_named_and_the_rest_scored(now_folders, tmp_path):
+    data, _, cases = now_folders
+    _, _, _, vertices, faces, points = cases["A"]
+    folder = tmp_path / "A/selfie"
+    folder.mkdir(parents=True)
+
+    def put(name, v=vertices, f=faces, p=points):
+        write_mesh(folder / f"{name}.ply", Mesh(v, f))
+        np.save(folder / f"{name}.npy", p)
+
+    put("good")
+    put("order", p=points[[4, 1, 6, 3, 0, 5, 2]])
+    put("few", p=points[:5])
+    put("empty", f=faces[:0])
+    put("fan", f=np.vstack([faces, [[0, 1, 100], [0, 1, 101]]]).astype(np.int32))
+    put("metres", v=vertices / 1000, p=points / 1000)
+    broken = vertices.copy()
+    broken[5] = np.nan
+    np.savez(folder / "nan.npz", vertices=broken, faces=faces, now7=points)
+    expected = {
+        "good": "", "order": "another order", "few": "(7, 3)", "empty": "no faces|with faces",
+        "nan": "vertex 5 is not finite", "fan": "no manifold", "metres": "looks like m",
+    }  # fmt: skip
+    lines = "".join(f"A/selfie/{name}.jpg\n" for name in expected)
+    (tmp_path / "imagepathstest.txt").write_text(lines)
+    for kind in ("scans", "scans_lmks_onlypp"):
+        (tmp_path / kind).symlink_to(data / kind)
+    dataset = open_dataset(tmp_path)
+    plain = evaluate_now(tmp_path, dataset)
+    scored = {"good", "fan", "metres"}
+    for item, (name, text) in zip(plain.items, expected.items(), strict=True):
+        assert (item.distances is not None) == (name in scored), name
+        said = item.details.get("error", " ".join(item.details.get("warnings", [])))
+        assert any(part in said for part in text.split("|")), (name, said)
+    strict = evaluate_now(tmp_path, dataset, run=NowRun(strict=True))
+    assert [item.distances is not None for item in strict.items] == [True] + 6 * [False]
+    assert "--strict" in strict.items[-1].details["error"]
+    quirks = evaluate_now(tmp_path, dataset, options=NowOptions(reference_quirks=True))
+    assert quirks.items[1].distances is not None
+    assert "another order" in quirks.items[1].details["warnings"][0]
 
 
 def test_options_reach_the_score(now_folders):
