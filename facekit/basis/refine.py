@@ -53,10 +53,10 @@ class RefineOptions:
     """
 
     fields: int = 30
-    field_mm: float = 1.0
+    field_mm: float = 0.3
     length_mm: float = 35.0
     strength: float = 30.0
-    rounds: int = 25
+    rounds: int = 50
     modes: int | None = None
 
 

@@ -29,7 +29,7 @@ def refine(
     ] = 30,
     field_mm: Annotated[
         float, typer.Option(help="Deviation of what the model may lack, mm.", min=0.01)
-    ] = 1.0,
+    ] = 0.3,
     strength: Annotated[
         float, typer.Option(help="How many photographs the model itself counts for.", min=0.1)
     ] = 30.0,

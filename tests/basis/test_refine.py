@@ -92,7 +92,9 @@ def share_left(model, mode, region):
 def test_a_mode_that_was_taken_away_is_found_again(models, faces):
     whole, lesser = models
     result = refine_shapes(
-        lesser, faces, options=RefineOptions(fields=30, field_mm=2.0, modes=16, strength=10)
+        lesser,
+        faces,
+        options=RefineOptions(fields=30, field_mm=2.0, modes=16, strength=10, rounds=25),
     )
     assert (result.used, result.held_out) == (96, 24)
     assert result.better
