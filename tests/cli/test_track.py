@@ -9,10 +9,17 @@ import pytest
 from moving_people import SIZE, CutOut, canvas
 
 from facekit.cli.main import run
+from facekit.detect.landmark_sets import ibug68_to_five
+from facekit.detect.parameters import SCHEMA, encode_matrix
+from facekit.geometry.cameras import intrinsics_from_fov
+from facekit.geometry.crop import CROP_ID, five_crop
+from facekit.geometry.crop_pose import encode_pose
+from facekit.geometry.rotations import HEAD_TO_CAMERA
 from facekit.io.images import write_image
 from facekit.io.video import VideoFile, VideoWriter
 from facekit.morphable import load_model
 from facekit.morphable.arkit import ARKIT_NAMES
+from facekit.morphable.layout import basis_sha256, model_layout
 from facekit.track.record import read_track
 
 NTSC = Fraction(30000, 1001)
@@ -125,6 +132,94 @@ def test_a_video_without_a_face_is_named(tmp_path, capsys, person):
     assert run(["track", str(video), "-o", str(out), "--network", "none"]) == 5
     assert "no face in 4 frames" in capsys.readouterr().err
     assert {path.name for path in out.iterdir()} == OUTPUTS
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A parameter network that sees one face, upright in the middle of any crop."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    model, size = load_model("builtin"), 32
+    layout = model_layout(model)
+    camera = intrinsics_from_fov(640, 360, 62.0)
+    place = np.array([0.0, 0.0, 700.0])
+    head = model.landmark_points("ibug68", model.shape())
+    seen = (head @ HEAD_TO_CAMERA.T + place) @ camera.T
+    crop = five_crop(ibug68_to_five(seen[:, :2] / seen[:, 2:]), size=size)
+    pose = encode_pose(HEAD_TO_CAMERA, place, camera, crop, size=size)
+    parts = {
+        "identity": np.zeros(model.num_identity),
+        "expression": np.zeros(model.num_expression),
+        "albedo": np.zeros(model.num_albedo),
+        "rotation": pose.rotation,
+        "translation": pose.translation,
+        "light": np.zeros((9, 3)),
+    }
+    values = {
+        "coefficients": layout.pack(parts)[None],
+        "log_sigma": np.full((1, layout.length), -2, np.float32),
+        "presence": np.full((1, 1), 0.97, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["none"]),
+        *(helper.make_node("Add", ["none", f"{name}.0"], [name]) for name in values),
+    ]
+    constants = [numpy_helper.from_array(value, f"{name}.0") for name, value in values.items()]
+    constants.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
+    graph = helper.make_graph(
+        nodes,
+        "still",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, size, size, 3])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in values.items()],
+        constants,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    metadata = {
+        "schema": SCHEMA,
+        "crop": CROP_ID,
+        "size": str(size),
+        "model": model.name,
+        "basis_sha256": basis_sha256(model),
+        "layout": json.dumps(layout.document()),
+        "correlation": encode_matrix(np.eye(layout.length)),
+    }
+    for key, value in metadata.items():
+        entry = made.metadata_props.add()
+        entry.key, entry.value = f"facekit.{key}", value
+    path = tmp_path_factory.mktemp("network") / "params.onnx"
+    onnx.save(made, path)
+    return path
+
+
+def test_a_network_from_a_file_follows_the_face(tmp_path, person, network):
+    times = [Fraction(k * k + 3 * k, 300) for k in range(8)]
+    video = tmp_path / "clip.mp4"
+    with VideoWriter(video, *SIZE, NTSC, even=False) as writer:
+        for k in range(8):
+            image = canvas(k)
+            person.put(image, 200)
+            writer.write(image, times[k])
+    out = tmp_path / "out"
+    assert run(["track", str(video), "-o", str(out), "--network", str(network)]) == 0
+    track = read_track(out / "track.npz")
+    np.testing.assert_allclose(track["times_s"], [float(t) for t in times], atol=2e-5)
+    assert track["frame"].tolist() == list(range(8))
+    np.testing.assert_allclose(track["presence"], 0.97, atol=1e-3)
+    # What it says of every crop is what comes out: a face that looks straight ahead and rests.
+    assert np.abs(np.diff(track["landmarks_2d"], axis=0)).max() < 0.5
+    assert np.abs(track["expression"]).max() < 1e-6
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert "parameters" in json.dumps(manifest)
+
+
+def test_a_video_without_a_face_is_named_by_a_network_too(tmp_path, capsys, person, network):
+    video = write(tmp_path / "clip.mp4", person, 4, away=range(4))
+    out = tmp_path / "out"
+    assert run(["track", str(video), "-o", str(out), "--network", str(network)]) == 5
+    assert "no face in 4 frames" in capsys.readouterr().err
 
 
 def test_what_cannot_be_started_is_named(tmp_path, capsys):
