@@ -155,6 +155,8 @@ class Deep3DTask:
         self, values: Tensor, batch: WeakBatch, *, shapes: TorchFace | None = None
     ) -> dict[str, Tensor]:
         """Return the losses of coefficients (B, C), in float32."""
+        if isinstance(self.embedding, nn.Module):
+            self.embedding.to(values.device)
         with torch.autocast(values.device.type, enabled=False):
             return weak_losses(
                 self.face(values.device), self.config, values, batch, self.embedding, shapes=shapes
