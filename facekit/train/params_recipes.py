@@ -30,7 +30,7 @@ from facekit.train.params_export import export_params, load_network
 from facekit.train.qat import train_quantised
 from facekit.train.quantise import calibration_images, quantise_onnx
 
-_CALIBRATION = 2048
+_CALIBRATION = 512
 # Rate of training in 8 bits, as a share of the peak before.
 _INT8_RATE = 0.05
 

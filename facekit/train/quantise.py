@@ -19,12 +19,10 @@ from facekit.train.onnx import store_half
 # in float unless they are named: most cost little and lose much.
 OPERATIONS = ("Conv", "Relu")
 _LEAST_STORED = 4096
-# Images that the ranges of activations are taken from; all are for ``refit``.
+# Images that the ranges of activations are taken from; all tell what rounding did.
 _CALIBRATION = 512
 # Largest 8-bit weight: 7 bits; see ``quantise_onnx``.
 LARGEST_WEIGHT = 64
-# Ridge of ``refit`` over the mean variance of a feature, chosen on crops that were not fitted.
-_RIDGE = 0.1
 
 
 class SampledTask(Protocol):
@@ -50,7 +48,6 @@ def quantise_onnx(
     images: np.ndarray,
     *,
     keep: Sequence[str] = (),
-    refit: str | None = None,
     dense: str | None = None,
     ranges: Sequence[float] | None = None,
 ) -> dict[str, float]:
@@ -68,9 +65,6 @@ def quantise_onnx(
         images: (N, H, W, 3) uint8 inputs that span what the network will see; 500 are enough.
         keep: parts of the names of convolutions that stay in float: those whose rounding the
             answers feel most.
-        refit: part of the name of a dense layer that reads rounded features: it is fitted again,
-            so that it says of them what it said of the exact ones. For this, some thousand
-            images are better than hundreds.
         dense: part of the name of a dense layer that is to run in 8 bits as well: a large one
             behind the convolutions, whose weights take longer to fetch than to multiply. One
             that reads anything else than rounded features stays in float.
@@ -100,8 +94,6 @@ def quantise_onnx(
     model = onnx.load(source)
     _widen(model)
     name = model.graph.input[0].name
-    exact = onnx.ModelProto()
-    exact.CopyFrom(model)  # quantising moves weights out of what it is given
     kept = _left_alone(model, keep, str(source))
     grids = _pixel_grid(model) | ({} if ranges is None else _given_grids(model, kept, ranges))
 
@@ -138,8 +130,6 @@ def quantise_onnx(
         raise ItemError(f"{source}: cannot be quantised ({error})") from error
     finally:
         root.setLevel(level)
-    if refit is not None:
-        _refit(exact, quantised, refit, images)
     _read_pixels(quantised)
     if dense is not None:
         _round_dense(quantised, dense)
@@ -296,52 +286,6 @@ def _dense_layer(model: Any, name: str) -> Any:
     if len(found) != 1:
         raise InputError(f"quantising: expected one dense layer named like {name!r}")
     return found[0]
-
-
-def _refit(exact: Any, quantised: Any, name: str, images: np.ndarray) -> None:
-    """Change a dense layer of the rounded network so that its answers are the exact one's.
-
-    Least squares over the images with a ridge that holds it to the weights it had.
-    """
-    from onnx import numpy_helper
-
-    layers = []
-    for one in (exact, quantised):
-        layer = _dense_layer(one, name)
-        layers.append((layer, _features(one, layer.input[0], images)))
-    (_, wanted), (layer, rounded) = layers
-    stored = {tensor.name: index for index, tensor in enumerate(quantised.graph.initializer)}
-    places = [stored[key] for key in layer.input[1:3]]
-    weight, bias = (numpy_helper.to_array(quantised.graph.initializer[k]) for k in places)
-    lacking = (wanted - rounded) @ weight.T
-    middle, offset = rounded.mean(0), lacking.mean(0)
-    centred = (rounded - middle).astype(np.float64)
-    square = centred.T @ centred
-    square[np.diag_indices_from(square)] += _RIDGE * np.trace(square) / len(square)
-    change = np.linalg.solve(square, centred.T @ (lacking - offset))
-    for place, values in zip(
-        places, (weight + change.T, bias + offset - middle @ change), strict=True
-    ):
-        tensor = quantised.graph.initializer[place]
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
-
-
-def _features(model: Any, name: str, images: np.ndarray) -> np.ndarray:
-    """Return what a tensor of a network is for images, (N, features)."""
-    import onnx
-    import onnxruntime
-
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    tapped.graph.output.append(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-    )
-    session = onnxruntime.InferenceSession(
-        tapped.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    key = session.get_inputs()[0].name
-    parts = [session.run([name], {key: images[k : k + 64]})[0] for k in range(0, len(images), 64)]
-    return np.concatenate(parts).reshape(len(images), -1)
 
 
 def _store_bytes(model: Any) -> None:

@@ -100,7 +100,7 @@ def train_landmarks(
     if not launch.is_first():
         return {"best": best}
     differences = export_landmarks(run / "best.pth", path)
-    return _finish(run, path, task, best, differences, count=4096, refit="hidden")
+    return _finish(run, path, task, best, differences, count=512, dense="hidden")
 
 
 def train_detector(
@@ -240,7 +240,7 @@ def _finish(
     *,
     count: int,
     keep: Sequence[str] = (),
-    refit: str | None = None,
+    dense: str | None = None,
 ) -> dict[str, Any]:
     small = path.with_suffix(".int8.onnx")
     images = calibration_images(task, count)
@@ -249,7 +249,7 @@ def _finish(
         "onnx": str(path),
         "differences": differences,
         "int8": str(small),
-        "differences_int8": quantise_onnx(path, small, images, keep=keep, refit=refit),
+        "differences_int8": quantise_onnx(path, small, images, keep=keep, dense=dense),
     }
     write_json(run / "result.json", result)
     return result

@@ -91,17 +91,6 @@ def test_wrong_images_are_refused(files):
     assert not (folder / "x.onnx").exists()
 
 
-def test_refitting_fits_the_images_better(files):
-    folder, images, _ = files
-    many = np.random.default_rng(1).integers(0, 256, (600, 64, 64, 3)).astype(np.uint8)
-    plain = quantise_onnx(folder / "float.onnx", folder / "plain.onnx", many)
-    path = folder / "refitted.onnx"
-    refitted = quantise_onnx(folder / "float.onnx", path, many, refit="hidden")
-    assert refitted["points"] < 0.99 * plain["points"]
-    with pytest.raises(InputError, match="one dense layer"):
-        quantise_onnx(folder / "float.onnx", path, images, refit="nowhere")
-
-
 def test_chosen_convolutions_stay_as_they_are(files):
     folder, images, _ = files
     path = folder / "kept.onnx"
