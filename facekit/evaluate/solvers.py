@@ -166,7 +166,7 @@ def posterior_energies(
     held at one result (the outer key ``at_ours`` or ``at_theirs``) and the energies of both
     (``ours``, ``theirs``), each under its best light, are taken with them.
     """
-    problem = fitter.problem(face, start, intrinsics)
+    problem = fitter.problem(image, face, start, intrinsics)
     levels, _ = fitter.begin(problem, image, intrinsics, _state(start))
     level = levels[-1]
     found: dict[str, dict[str, float]] = {}

@@ -7,7 +7,8 @@ this face, is the same in every picture. On renders of heads of known shape abou
 landmarks' error variance is. So N photographs are not N measurements: their noise is taken N times
 as large, and together they count as one that has seen every side of the head.
 
-A photograph of somebody else is left out and named; see ``fit.odd_photo``.
+A photograph of somebody else is left out and named; see ``fit.odd_photo``. Where photographs show
+the far side of a turned face before a background, its outline counts too; see ``fit.outline``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from facekit.fit.landmark import (
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.louder import louder
 from facekit.fit.odd_photo import disagreements
+from facekit.fit.outline import OutlineConfig, RimFinder
+from facekit.fit.outline_term import OutlinedTerm, OutlineProblem
 from facekit.fit.photo import FaceFit, FaceFitter, Setting, centred_intrinsics
 from facekit.fit.prior import FacePrior, model_prior
 from facekit.fit.scale import FocalPrior
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 
 # Rounds after the first in which outliers lose weight.
 _REWEIGHTINGS = 4
+# Rounds in which the outline is found anew.
+_OUTLINE_ROUNDS = 3
 # Times what is usual in its set that an odd photograph must be: a poor labeller's are all far.
 _STANDS_OUT = 1.4
 # Points of the face whose skin the photographs share.
@@ -56,9 +61,11 @@ class ImageSetConfig:
     Attributes:
         odd: how far a photograph must be from the others to be left out, where 0.7 is usual; see
             ``fit.odd_photo``. Of 360 photographs in sets of one person none was left out.
+        outline: how outlines count; None leaves them out.
     """
 
     odd: float = 1.3
+    outline: OutlineConfig | None = field(default_factory=OutlineConfig)
 
 
 class Member(NamedTuple):
@@ -150,7 +157,13 @@ class ImageSetFitter:
 
         model, config = self.fitter.model, self.landmark_config
         patch = build_patch(model, count=_SAMPLES)
-        return SetPixels(PhotometricFitter(model, self.basis, patch, config))
+        pixels = PhotometricFitter(model, self.basis, patch, config)
+        return SetPixels(pixels, rims=self.rims, outline=self.config.outline)
+
+    @cached_property
+    def rims(self) -> RimFinder:
+        """What finds the model's outline."""
+        return RimFinder(self.fitter.model)
 
     def fit(self, members: Sequence[Member]) -> SetFit:
         """Fit one person.
@@ -187,6 +200,10 @@ class ImageSetFitter:
             mask = member.mask_of(face)
             faces[index] = self.fitter.fit(member.image, face, setting=member.setting, mask=mask)
             return SetFit(faces, chosen, reasons, index, disagreement)
+        masks = [members[i].mask_of(starts[i].face) for i in solved.members]
+        if self.config.outline is not None:
+            images = [members[i].image for i in solved.members]
+            solved = self._outlined(solved, images, masks, self.config.outline)
         fits = self._landmark_fits(solved)
         if self.fitter.photometric:
             ids = solved.members
@@ -194,7 +211,7 @@ class ImageSetFitter:
                 [members[i].image for i in ids],
                 [starts[i].face for i in ids],
                 fits,
-                [members[i].mask_of(starts[i].face) for i in ids],
+                masks,
                 self._prior([starts[i] for i in ids]),
             )
         for index, fit in zip(solved.members, fits, strict=True):
@@ -337,6 +354,30 @@ class ImageSetFitter:
                 break
         blocks, left = normal_equations(terms, shared, nothing)
         return Solved(list(kept), terms, joint, blocks, left)
+
+    def _outlined(
+        self,
+        solved: Solved,
+        images: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray | None],
+        config: OutlineConfig,
+    ) -> Solved:
+        """Go on from a joint fit of landmarks with the faces' outlines."""
+        terms = []
+        for term, image, mask in zip(solved.terms, images, masks, strict=True):
+            loud = float(np.sqrt(len(images)))
+            outline = OutlineProblem(
+                self.rims, term.landmarks, image, config, mask=mask, louder=loud
+            )
+            terms.append(OutlinedTerm(term, outline))
+        joint, nothing = solved.joint, np.zeros((self.basis.num_identity,) * 2)
+        for turn in range(_OUTLINE_ROUNDS):
+            if turn:
+                for outlined in terms:
+                    outlined.reweigh()
+            joint = minimise(terms, joint.shared, nothing)
+        blocks, left = normal_equations(terms, joint.shared, nothing)
+        return solved._replace(joint=joint, blocks=blocks, left=left)
 
     def _landmark_fits(self, solved: Solved) -> list[LandmarkFit]:
         """Each photograph's fit, with the joint posterior of its variables."""

@@ -18,6 +18,8 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from facekit.errors import ItemError
 from facekit.fit.landmark import FaceState, LandmarkFit, LandmarkFitConfig, LandmarkProblem
 from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.outline import OutlineConfig, RimFinder
+from facekit.fit.outline_term import OutlineProblem
 from facekit.fit.patch import SurfacePatch
 from facekit.fit.photometric_problem import (
     FaceSurface,
@@ -64,6 +66,7 @@ class PhotometricFitter:
         basis: its landmark rows.
         patch: its sample points.
         landmark_config: settings of the landmark terms; config: of the pixels'.
+        outline: of the face's outline, which counts where one is seen; None leaves it out.
     """
 
     model: MorphableModel
@@ -71,6 +74,12 @@ class PhotometricFitter:
     patch: SurfacePatch
     landmark_config: LandmarkFitConfig
     config: PhotometricConfig = field(default_factory=PhotometricConfig)
+    outline: OutlineConfig | None = field(default_factory=OutlineConfig)
+
+    @cached_property
+    def rims(self) -> RimFinder:
+        """What finds the model's outline."""
+        return RimFinder(self.model)
 
     @cached_property
     def surface(self) -> FaceSurface:
@@ -100,13 +109,14 @@ class PhotometricFitter:
         Raises:
             ItemError: too little of the face is seen, or the solver diverges.
         """
-        problem = self.problem(face, start, intrinsics, prior=prior, mask=mask)
+        problem = self.problem(image, face, start, intrinsics, prior=prior, mask=mask)
         coefficients = np.concatenate([start.identity, start.expression])
         state = FaceState(coefficients, start.rotation, start.translation, 0.0)
         return self._solve(problem, image, intrinsics, state)
 
     def problem(
         self,
+        image: np.ndarray,
         face: DetectedFace,
         start: LandmarkFit,
         intrinsics: np.ndarray,
@@ -128,6 +138,8 @@ class PhotometricFitter:
         if mask is not None:
             blur_px = max(self.config.blur_mm) * float(intrinsics[0, 0] / start.translation[2])
             problem.mask = shrunk_mask(mask, blur_px)
+        if self.outline is not None:
+            problem.outline = OutlineProblem(self.rims, marks, image, self.outline, mask=mask)
         return problem
 
     def begin(

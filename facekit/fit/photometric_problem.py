@@ -9,8 +9,8 @@ normal in the camera frame, l the light, o the logarithm of the share of the sur
 point of the mean head sees and k how much of it shows, I the blurred photograph's linear light at
 the projected point, and f a floor that keeps darkness from counting without bound. S is that of
 ``fit.colour_noise``. The derivatives are analytic: the photograph's slope times the projection,
-and the harmonics' derivative times that of the vertex normals. Visibility, robust weights and the
-landmarks' outline are held while steps are taken, and renewed between them.
+and the harmonics' derivative times that of the vertex normals. Visibility, robust weights and
+outlines (the landmarks', and ``fit.outline_term``'s) are held in a step, and renewed between.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from scipy.spatial import cKDTree
 from facekit.errors import ItemError
 from facekit.fit.colour_noise import ColourNoise, relief_process
 from facekit.fit.landmark import FaceState, LandmarkProblem
+from facekit.fit.outline_term import OutlineProblem
 from facekit.fit.patch import SurfacePatch
 from facekit.fit.pixels import ImageLevel, channel_weights
 from facekit.fit.shading import harmonics, harmonics_slope
@@ -148,6 +149,7 @@ class PhotometricProblem:
         self.light_mean = np.zeros(NUM_LIGHT)
         self.light_mean[-1] = config.hollows[0]
         self.mask: np.ndarray | None = None  # (H, W) float32 weights of the photograph's pixels
+        self.outline: OutlineProblem | None = None
 
     def camera_points(self, face: FaceState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Support's points in the head frame, samples' in the camera's, and their normals."""
@@ -190,8 +192,8 @@ class PhotometricProblem:
         by_place[~keep] = 0
         out = np.zeros((len(index), self.num_free))
         C = self.landmarks.num_coefficients
-        pulled = self.patch.pull_back(points, by_place @ face.rotation, by_normal @ face.rotation)
-        out[:, :C] = pulled[index]
+        turned_back = by_place @ face.rotation, by_normal @ face.rotation
+        out[:, :C] = self.patch.pull_back(points, *turned_back)[index]
         turned = camera - face.translation
         turn = np.cross(turned, by_place) + np.cross(normals, by_normal)
         out[:, C : C + 3] = turn[index]
@@ -229,6 +231,8 @@ class PhotometricProblem:
             return np.inf
         white = whiten(seen.factor, residual)
         total = float(white @ white + (((at.light - self.light_mean) / prior) ** 2).sum())
+        if self.outline is not None:
+            total += self.outline.cost(at.face)
         return total + self.landmarks.cost(at.face, seen.rows, seen.marks)
 
     def linearise(
@@ -243,13 +247,17 @@ class PhotometricProblem:
         n = self.num_face
         hessian[:n, :n] += marks
         gradient[:n] += marks_gradient
+        if self.outline is not None:
+            rim, rim_gradient = self.outline.linearise(at.face)
+            hessian[:n, :n] += rim
+            gradient[:n] += rim_gradient
         light = np.arange(n, self.num_free)
         hessian[light, light] += prior**-2.0
         gradient[n:] += prior**-2.0 * (at.light - self.light_mean)
         return hessian, gradient
 
     def see(self, at: Point, level: ImageLevel, weights: np.ndarray | None = None) -> Seen:
-        """Find what is visible, and factor the noise there.
+        """Find what is visible and the face's outline, and factor the noise there.
 
         Args:
             weights: (N,) of all samples from the last round, or None.
@@ -257,6 +265,8 @@ class PhotometricProblem:
         Raises:
             ItemError: too little of the face is seen.
         """
+        if self.outline is not None:
+            self.outline.look(at.face)
         index = self._visible(at.face, level)
         shown = self._shown(at.face)[index]
         index, shown = index[shown > LEFT_OUT], shown[shown > LEFT_OUT]

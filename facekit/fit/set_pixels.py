@@ -18,6 +18,8 @@ from facekit.fit.arrow import covariances
 from facekit.fit.joint import minimise, normal_equations
 from facekit.fit.landmark import FaceState, LandmarkFit, LandmarkProblem
 from facekit.fit.louder import louder
+from facekit.fit.outline import OutlineConfig, RimFinder
+from facekit.fit.outline_term import OutlinedTerm, OutlineProblem
 from facekit.fit.photo import centred_intrinsics
 from facekit.fit.photometric import PhotometricFitter
 from facekit.fit.photometric_problem import FaceSurface, PhotometricConfig, build_surface
@@ -36,10 +38,14 @@ class SetPixels:
     Attributes:
         fitter: of single photographs: model, landmark rows, sample points and their noise.
         skin: how colour is split between person and photograph.
+        rims: finds the model's outline; None leaves outlines out.
+        outline: how they count.
     """
 
     fitter: PhotometricFitter
     skin: SkinConfig = field(default_factory=SkinConfig)
+    rims: RimFinder | None = None
+    outline: OutlineConfig | None = None
 
     def fit(
         self,
@@ -64,7 +70,7 @@ class SetPixels:
         count, fitter = len(images), self.fitter
         model, config = fitter.model, fitter.config
         basis = replace(fitter.basis, covariance_mm2=count * fitter.basis.covariance_mm2)
-        terms: list[PixelTerm | LandmarkTerm] = []
+        terms: list[PixelTerm | LandmarkTerm | OutlinedTerm] = []
         for image, face, start, mask in zip(images, faces, starts, masks, strict=True):
             height, width = image.shape[:2]
             intrinsics = centred_intrinsics(start.focal, width, height)
@@ -85,10 +91,16 @@ class SetPixels:
             state = FaceState(coefficients, start.rotation, start.translation, 0.0)
             try:
                 levels, at = fitter.begin(problem, image, intrinsics, state)
-                terms.append(PixelTerm(problem, at, levels[-1]))
+                one: PixelTerm | LandmarkTerm = PixelTerm(problem, at, levels[-1])
             except ItemError:
                 # Too little skin is seen here; its landmarks still count.
-                terms.append(LandmarkTerm(marks, marks, state))
+                one = LandmarkTerm(marks, marks, state)
+            if self.rims is None or self.outline is None:
+                terms.append(one)
+                continue
+            loud = float(np.sqrt(count))
+            found = OutlineProblem(self.rims, marks, image, self.outline, mask=mask, louder=loud)
+            terms.append(OutlinedTerm(one, found))
         K = basis.num_identity
         shared, precision = starts[0].identity, np.zeros((K, K))
         for turn in range(sum(self.skin.rounds)):
@@ -101,21 +113,24 @@ class SetPixels:
             shared = joint.shared
             terms = [_renewed(term) for term in terms]
         _, spreads = covariances(*normal_equations(terms, shared, precision), K)
-        found = []
+        fits = []
         for term, spread, start in zip(terms, spreads, starts, strict=True):
             n = term.landmarks.num_free
             fit = term.landmarks.result(term.face, term.cost(), joint.iterations)
             spread = 0.5 * (spread + spread.T)[:n, :n]
             fit = fit._replace(covariance=spread, focal=start.focal)
-            found.append(with_focal_variance(fit, start, n))
-        return found
+            fits.append(with_focal_variance(fit, start, n))
+        return fits
 
-    def _share(self, terms: Sequence[PixelTerm | LandmarkTerm], num_identity: int) -> np.ndarray:
+    def _share(
+        self, terms: Sequence[PixelTerm | LandmarkTerm | OutlinedTerm], num_identity: int
+    ) -> np.ndarray:
         """Let the photographs share a skin; return the precision of all that they share."""
         surface, person, config = self._skin_surfaces
         for term in terms:
-            if isinstance(term, PixelTerm):
-                term.share_skin(surface, config)
+            inner = term.term if isinstance(term, OutlinedTerm) else term
+            if isinstance(inner, PixelTerm):
+                inner.share_skin(surface, config)
         covariance = person.process + np.diag(person.own_variance)
         count = num_identity + len(covariance)
         precision = np.zeros((count, count))
@@ -134,10 +149,13 @@ class SetPixels:
         return photograph, person, config
 
 
-def _renewed(term: PixelTerm | LandmarkTerm) -> PixelTerm | LandmarkTerm:
+def _renewed(
+    term: PixelTerm | LandmarkTerm | OutlinedTerm,
+) -> PixelTerm | LandmarkTerm | OutlinedTerm:
     """A term with new weights; where no skin is left to see, that of its landmarks alone."""
     try:
         term.reweigh()
     except ItemError:
-        return LandmarkTerm(term.landmarks, term.landmarks, term.face)
+        lone = LandmarkTerm(term.landmarks, term.landmarks, term.face)
+        return OutlinedTerm(lone, term.outline) if isinstance(term, OutlinedTerm) else lone
     return term
