@@ -1,15 +1,25 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facekit.basis.fitted import read_fitted
-from facekit.basis.refine import Information, RefineOptions, learn, refine_shapes, unlikelihood
+from facekit.basis.fitted import FittedFaces, read_fitted
+from facekit.basis.refine import (
+    Information,
+    Refinement,
+    RefineOptions,
+    learn,
+    refine_shapes,
+    unlikelihood,
+)
+from facekit.cli.main import run
 from facekit.errors import InputError
 from facekit.geometry.rotations import HEAD_TO_CAMERA, rotvec_to_matrix
 from facekit.io.params import write_params
 from facekit.morphable.builtin import load_builtin
+from facekit.morphable.native import read_native
 
 LENS = np.array([[900.0, 0, 256], [0, 900, 256], [0, 0, 1]])
 REMOVED = 1
@@ -113,6 +123,27 @@ def test_bad_input_is_refused(models, faces):
         refine_shapes(lesser, faces[:10])
     with pytest.raises(InputError, match="fit with this model"):
         refine_shapes(models[0], faces)
+
+
+def test_the_command_says_what_it_found_and_writes_only_a_better_model(
+    models, faces, tmp_path, monkeypatch, capsys
+):
+    _, lesser = models
+    monkeypatch.setattr("facekit.morphable.registry.load_model", lambda _name: lesser)
+    monkeypatch.setattr(
+        "facekit.basis.fitted.read_fitted", lambda _paths, _model: FittedFaces(faces, [])
+    )
+    command = ["basis", "refine", "any", str(tmp_path), "-o", str(tmp_path / "new.npz"), "--json"]
+    assert run([*command, "--fields", "12", "--field-mm", "2", "--modes", "9"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["nats_after"] < document["nats_before"]
+    assert (document["photographs"], document["held_out"]) == (96, 24)
+    assert read_native(tmp_path / "new.npz").num_identity == 9
+    worse = Refinement(lesser, 32, 8, 1.0, 2.0)
+    monkeypatch.setattr("facekit.basis.refine.refine_shapes", lambda *_, **__: worse)
+    command[5] = str(tmp_path / "worse.npz")
+    assert run(command) == 5
+    assert not (tmp_path / "worse.npz").exists()
 
 
 def test_fits_are_read_and_those_of_other_models_named(models, faces, tmp_path):

@@ -43,6 +43,17 @@ def test_a_small_stage_is_reconstructed(stage, scan, capsys):
     assert metrics["scale"] == 1
 
 
+def test_half_the_detail_is_a_coarser_surface_with_the_same_landmarks(stage, scan, tmp_path):
+    assert run(arguments(stage, tmp_path / "half", "--detail", "half")) == 0
+    fine, coarse = (read_json(folder / "report.json") for folder in (scan, tmp_path / "half"))
+    assert coarse["vertices"] < 0.5 * fine["vertices"]
+    assert coarse["frame"] == "head"
+    marks = [
+        read_json(folder / "landmarks.json")["triangulated"] for folder in (scan, tmp_path / "half")
+    ]
+    assert marks[0] == marks[1]
+
+
 def test_everything_is_in_the_head_frame(scan):
     report = read_json(scan / "report.json")
     assert (report["scale"], report["unit"], report["frame"]) == ("metric", "mm", "head")
