@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,11 +89,10 @@ def _write(
 ) -> None:
     parts = reader.read(image, five).parts
     shape = model.shape(parts["identity"], parts["expression"] if expression else None)
-    marks = {
-        name: model.landmark_points(name, shape.astype(np.float64))
-        for name in _SETS
-        if name in model.landmarks
-    }
+    arrays: dict[str, Any] = {"vertices": shape, "faces": model.faces}
+    for name in _SETS:
+        if name in model.landmarks:
+            arrays[name] = model.landmark_points(name, shape.astype(np.float64))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, vertices=shape, faces=model.faces, **marks)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
