@@ -49,6 +49,13 @@ class CropReading(NamedTuple):
 class ParameterReader:
     """A parameter network of one morphable model.
 
+    Attributes:
+        layout: of the coefficients; size: side of the crop.
+        correlation: (C, C) of the coefficients' errors.
+        identity_spread: (K,) deviation of the identities it was trained on, or None where the file
+            does not say.
+        fingerprint: hash of the file.
+
     Args:
         network: the opened file.
         model: what its coefficients belong to.
@@ -75,6 +82,14 @@ class ParameterReader:
             json.loads(data["facekit.layout"]), where
         )
         self.size = int(data["facekit.size"])
+        self.identity_spread: np.ndarray | None = None
+        if "facekit.identity_spread" in data:
+            self.identity_spread = np.array(json.loads(data["facekit.identity_spread"]), float)
+            if self.identity_spread.shape != (model.num_identity,):
+                raise InputError(
+                    f"{where}: expected {model.num_identity} deviations of identities, got "
+                    f"{self.identity_spread.size}"
+                )
         self.correlation = decode_matrix(data["facekit.correlation"], self.layout.length)
         self._network = network
         self.fingerprint = network.sha256

@@ -278,7 +278,7 @@ class FaceFitter:
         reading = self.network.read(image, ibug68_to_five(face.ibug68))
         if reading.presence < _LEAST_PRESENCE:
             return None
-        return network_prior(self.model, reading)
+        return network_prior(self.model, reading, spread=self.network.identity_spread)
 
     def _measured(
         self, fit: LandmarkFit, face: DetectedFace, known: Setting, intrinsics: np.ndarray

@@ -157,6 +157,10 @@ class ParamsTask:
         network.set_scale(centre, scale)
         return network
 
+    def spread(self) -> np.ndarray:
+        """Return the deviation (K,) of the identity coefficients of the training faces."""
+        return self._statistics[1][self.layout.part("identity")]
+
     def batch(self, step: int) -> ParamsBatch:
         """Return the crops of a step, a function of the seed and the step alone."""
         cv2.setNumThreads(1)

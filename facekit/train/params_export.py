@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def export_params(
 
     Input ``image`` uint8 (N, S, S, 3) RGB, a ``five-v1`` crop; outputs ``coefficients`` (N, C),
     ``log_sigma`` (N, C) and ``presence`` (N, 1) in [0, 1]. The metadata hold the layout, the
-    model, and the errors' correlation, which with the deviations makes their covariance.
+    model, the errors' correlation, which with the deviations makes their covariance, and the
+    deviations of the identities that it was trained on.
 
     Args:
         checkpoint: of the network.
@@ -110,6 +112,7 @@ def export_params(
             "facekit.model_sha256": model.sha256,
             "facekit.basis_sha256": basis_sha256(model),
             "facekit.correlation": encode_matrix(correlation),
+            "facekit.identity_spread": json.dumps([round(float(s), 3) for s in task.spread()]),
         },
         tolerance=5e-3,
     )

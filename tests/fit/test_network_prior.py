@@ -1,0 +1,59 @@
+"""What a network saw, as a belief: exact Bayes where its own expectations are known."""
+
+import numpy as np
+import pytest
+from toy import toy_model
+
+from facekit.detect.parameters import CropReading
+from facekit.fit import network_prior as module
+from facekit.fit.network_prior import network_prior
+from facekit.geometry.alignment import SimilarityTransform
+
+WHOLE = SimilarityTransform(1.0, np.eye(2), np.zeros(2))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toy_model()
+
+
+def reading_of(model, mean, covariance):
+    size = model.num_identity + model.num_expression
+    whole = np.eye(size)
+    whole[: model.num_identity, : model.num_identity] = covariance
+    return CropReading({"identity": mean}, whole, 1.0, WHOLE)
+
+
+def test_other_expectations_are_taken_out_again(model, monkeypatch):
+    """A network that expects N(0, s^2) says the posterior under it; people are N(0, 1)."""
+    monkeypatch.setattr(module, "_STRANGE", 1.0)
+    monkeypatch.setattr(module, "_LEAST_STD", 0.0)
+    rng = np.random.default_rng(0)
+    K = model.num_identity
+    spread = rng.uniform(1.2, 2.0, K)
+    seen = rng.standard_normal((K, K))
+    evidence = seen @ seen.T / K
+    told = evidence @ rng.standard_normal(K)
+    network = np.linalg.inv(evidence + np.diag(spread**-2))
+    belief = network_prior(model, reading_of(model, network @ told, network), spread=spread)
+    np.testing.assert_allclose(belief.precision[:K, :K], evidence + np.eye(K), atol=1e-8)
+    expected = np.linalg.solve(evidence + np.eye(K), told)
+    np.testing.assert_allclose(belief.mean[:K], expected, atol=1e-8)
+
+
+def test_errors_count_twice_and_expressions_stay_the_model_s(model):
+    K = model.num_identity
+    saw = np.linspace(-1, 1, K)
+    belief = network_prior(model, reading_of(model, saw, 0.3 * np.eye(K)))
+    np.testing.assert_allclose(belief.mean[:K], saw)
+    np.testing.assert_allclose(np.diag(belief.precision)[:K], 1 / (2 * 0.3 + 0.05**2))
+    np.testing.assert_allclose(belief.mean[K:], model.expression_mean)
+    np.testing.assert_allclose(np.diag(belief.precision)[K:], model.expression_std**-2.0, rtol=1e-6)
+
+
+def test_what_is_hardly_seen_comes_back_to_the_mean(model):
+    K = model.num_identity
+    covariance = np.diag(np.where(np.arange(K) == 0, 1e-4, 1.9))
+    belief = network_prior(model, reading_of(model, np.ones(K), covariance), spread=np.full(K, 1.5))
+    assert belief.mean[0] > 0.99
+    assert (belief.mean[1:K] < 0.4).all()
