@@ -309,7 +309,7 @@ def _add_controls(
         return
     try:
         crop = crop_scan(scan.vertices, scan.marks("now7"), factor=_factor(options))
-        faces = control_faces(inputs.model, scan, crop)
+        faces = control_faces(inputs.model, scan, crop, metrical=options.metrical)
         for control, face in faces.items():
             item = _scored(name, "", score_stirling(scan, face, options), options)
             rows.setdefault(control, []).append(item)

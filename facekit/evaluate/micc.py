@@ -357,7 +357,8 @@ def _add_controls(
     plain = replace(config, correspondence="closest")
     try:
         crop = crop_face(scan, plain)
-        faces = control_faces(model, scan, crop if mask is None else np.intersect1d(crop, mask))
+        seen = crop if mask is None else np.intersect1d(crop, mask)
+        faces = control_faces(model, scan, seen, metrical=config.scale == "none")
     except FacekitError as error:
         rows.setdefault(MEAN_FACE, []).append(ScanItem(name, error=str(error)))
         return

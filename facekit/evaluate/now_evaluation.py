@@ -323,7 +323,8 @@ def _controls(context: _Context, subject: str, scan: NowScan) -> dict[str, NowIt
     options = NowOptions(metrical=context.options.metrical)
     found = {}
     try:
-        faces = control_faces(model, _surface(scan), crop_scan(scan.vertices, scan.landmarks))
+        crop = crop_scan(scan.vertices, scan.landmarks)
+        faces = control_faces(model, _surface(scan), crop, metrical=options.metrical)
     except FacekitError as error:
         return {MEAN_FACE: NowItem(subject, "", None, {"error": str(error)})}
     for name, face in faces.items():

@@ -48,6 +48,7 @@ def project_shape(
     start: SimilarityTransform,
     *,
     num_modes: int | None = None,
+    with_scale: bool = True,
     iterations: int = 15,
 ) -> Projection:
     """Fit identity and a similarity to points of a neutral surface, closest point by closest point.
@@ -61,6 +62,8 @@ def project_shape(
         points: (n, 3) of the true neutral surface, mm, n >= 10.
         start: similarity from the model's frame to the points', e.g. NoW's alignment of the mean.
         num_modes: use only the first so many modes; None uses all.
+        with_scale: fit the scale too; False keeps that of ``start``, as a metrical measure needs:
+            size is then for the identity to explain.
         iterations: rounds.
 
     Raises:
@@ -96,10 +99,13 @@ def project_shape(
         normals = vertex_normals(vertices, model.faces)[corners].astype(np.float64)
         normal = np.einsum("nk,nkd->nd", barycentric, normals)
         rows = np.einsum("nk,mnkd->nmd", barycentric.astype(np.float32), modes[:, corners])
-        change = _solve(query - foot, query, normal, rows.astype(np.float64), identity)
+        change = _solve(
+            query - foot, query, normal, rows.astype(np.float64), identity, with_scale=with_scale
+        )
         identity = identity + change[:count]
         turn = rotvec_to_matrix(change[count : count + 3])
-        grow = SimilarityTransform(np.exp(change[-1]), turn, change[count + 3 : count + 6])
+        size = np.exp(change[-1]) if with_scale else 1.0
+        grow = SimilarityTransform(size, turn, change[count + 3 : count + 6])
         transform = compose(transform, grow.inverse())
     return Projection(identity, vertices, transform, triangle, barycentric)
 
@@ -130,10 +136,15 @@ def _solve(
     normal: np.ndarray,
     rows: np.ndarray,
     identity: np.ndarray,
+    *,
+    with_scale: bool,
 ) -> np.ndarray:
-    """Solve for the change of (identity, rotation, translation, log scale of the points)."""
+    """Solve for the change of (identity, rotation, translation, log scale of the points).
+
+    Without scale its column is left out.
+    """
     n, count = rows.shape[:2]
-    jacobian = np.zeros((n, count + 7, 3))
+    jacobian = np.zeros((n, count + (7 if with_scale else 6), 3))
     jacobian[:, :count] = rows
     # The points move by w x q + t + g q; the residual is points minus shape. It is measured in the
     # points' own frame, whose scale goes the other way, so g moves it by the shape's point alone:
@@ -144,7 +155,8 @@ def _solve(
     jacobian[:, count + 1] = np.stack([-z, zero, x], axis=1)
     jacobian[:, count + 2] = np.stack([y, -x, zero], axis=1)
     jacobian[:, count + 3 : count + 6] = -np.eye(3)
-    jacobian[:, count + 6] = residual - query
+    if with_scale:
+        jacobian[:, count + 6] = residual - query
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     normal = np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
     across = np.einsum("npd,nd->np", jacobian, normal)

@@ -69,7 +69,7 @@ def model_surface(
 
 
 def control_faces(
-    model: MorphableModel, scan: FaceSurface, crop: np.ndarray
+    model: MorphableModel, scan: FaceSurface, crop: np.ndarray, *, metrical: bool = False
 ) -> dict[str, FaceSurface]:
     """Return the controls of one scan.
 
@@ -77,6 +77,9 @@ def control_faces(
         model: the model that the predictions were made with.
         scan: with landmarks of which the model knows a set; else only the mean face is given.
         crop: (n,) indices of the scan's scored vertices, which the projection sees.
+        metrical: the measure holds the prediction's own scale. The landmarks' face and the
+            projection then have the scan's size by their coefficients alone, in mm; else their
+            size is free, as the measure fits it again.
 
     Raises:
         InputError: fewer than ten scored vertices.
@@ -86,17 +89,23 @@ def control_faces(
     if name is None:
         return faces
     target = scan.landmarks[name]
-    shape = landmark_shape(model, name, target)
+    shape = landmark_shape(model, name, target, with_scale=not metrical)
     faces[LANDMARK_ONLY] = model_surface(model, shape, source="the landmarks' face")
-    start = align_similarity(model.landmark_points(name, shape), target)
+    marks = model.landmark_points(name, shape)
+    start = align_similarity(marks, target, with_scale=not metrical)
     points = scan.vertices[crop[:: max(1, -(-len(crop) // _MAX_POINTS))]]
-    projection = project_shape(model, points, start)
+    projection = project_shape(model, points, start, with_scale=not metrical)
     faces[PROJECTION] = model_surface(model, projection.vertices, source="the projection")
     return faces
 
 
 def landmark_shape(
-    model: MorphableModel, name: str, target: np.ndarray, *, rounds: int = 10
+    model: MorphableModel,
+    name: str,
+    target: np.ndarray,
+    *,
+    with_scale: bool = True,
+    rounds: int = 10,
 ) -> np.ndarray:
     """Return the neutral shape (V, 3) that 3D landmarks alone make likely.
 
@@ -107,6 +116,7 @@ def landmark_shape(
         model: its identity modes are used.
         name: the landmark set.
         target: (N, 3) its points, mm.
+        with_scale: the similarity's scale is free; False: the face has the landmarks' size.
         rounds: of the alternation.
     """
     marks = model.landmark_map(name)
@@ -117,7 +127,7 @@ def landmark_shape(
     identity = np.zeros(len(rows))
     for _ in range(rounds):
         current = mean + (identity @ basis).reshape(-1, 3)
-        fit = align_similarity(current, target)
+        fit = align_similarity(current, target, with_scale=with_scale)
         wanted = (fit.inverse().apply(target) - mean).ravel()
         noise = (_LANDMARK_MM / fit.scale) ** 2
         system = basis @ basis.T + noise * np.eye(len(basis))

@@ -16,10 +16,12 @@ from facekit.render.shade import ambient_sh, directional_light_sh, srgb_to_linea
 
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 _UNSCORED = np.array([0.25, 0.25, 0.25])
+# Pixels right of the views.
+_LEGEND = 105
 
 
 def heat_colours(errors: np.ndarray, *, limit: float) -> np.ndarray:
-    """Return sRGB colours (..., 3) in [0, 1] of errors (...), the map's end at ``limit``."""
+    """Return sRGB colours (..., 3) in [0, 1] of errors (...); ``limit`` and more have the last."""
     share = np.clip(np.asarray(errors, np.float64) / limit, 0, 1)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_TURBO)
     table = table.reshape(256, 3)[:, ::-1]
@@ -39,14 +41,14 @@ def draw_heat_map(
     height: int = 420,
     yaws_deg: Sequence[float] = (0.0, 40.0),
 ) -> Path:
-    """Write a mesh coloured by lengths on it, from the front and turned, with a scale.
+    """Write a mesh coloured by lengths on it, from the front and turned, with a scale beside it.
 
     Args:
         path: the ``.png``.
         vertices: (V, 3) mm; faces: (F, 3).
         errors: (V,) in ``unit``; NaN where there is none (grey).
         axes: unit vectors up and out of the face (3,) in the mesh's frame.
-        limit: the error at the colour map's end.
+        limit: the error at the colour map's end; larger ones have its colour, as the scale says.
         unit: of the errors, for the scale.
         title: over the pictures.
         height: of each view, pixels.
@@ -80,7 +82,7 @@ def draw_heat_map(
         )
         views.append(picture.over(np.array(_PAPER, np.uint8)))
     right = len(views) * height
-    canvas = Image.new("RGB", (right + 90, height + 40), _PAPER)
+    canvas = Image.new("RGB", (right + _LEGEND, height + 40), _PAPER)
     for i, view in enumerate(views):
         canvas.paste(Image.fromarray(view), (i * height, 40))
     draw = ImageDraw.Draw(canvas)
@@ -89,7 +91,9 @@ def draw_heat_map(
     scale = heat_colours(np.linspace(limit, 0, height - 60), limit=limit)
     bar = np.round(255 * np.repeat(scale[:, None], 16, axis=1)).astype(np.uint8)
     canvas.paste(Image.fromarray(bar), (right + 10, 70))
-    for share, y in ((1.0, 70), (0.5, 70 + (height - 60) // 2), (0.0, 70 + height - 60)):
-        text = f"{share * limit:g} {unit}" if share == 1 else f"{share * limit:g}"
+    low, middle, high = 70 + height - 60, 70 + (height - 60) // 2, 70
+    # The top colour stands for everything beyond it, too.
+    for y, text in ((high, f"{limit:g} {unit}"), (high + 17, "and more"), (low, "0"),
+                    (middle, f"{limit / 2:g}")):  # fmt: skip
         draw.text((right + 32, y), text, fill=_INK, font=font, anchor="lm")
     return write_image(path, np.asarray(canvas))

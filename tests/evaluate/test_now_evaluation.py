@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 from scan_case import face
 
+from facekit.evaluate.faces3d import FaceSurface
+from facekit.evaluate.now import NowOptions, NowPrediction, crop_scan, score_scan
 from facekit.evaluate.now_dataset import NowScan, open_dataset
 from facekit.evaluate.now_evaluation import NowRun, evaluate_now, predictions_model, scan_warnings
+from facekit.evaluate.scan_controls import control_faces
 from facekit.io.meshes import write_mesh
 from facekit.morphable import load_model
 from facekit.types import Mesh
@@ -49,6 +52,27 @@ def test_controls_stand_beside_a_known_model(own_faces):
     assert evaluation.items[0].value == result.items[0].details["median"]
     assert min(result.timing) > 0
     assert predictions_model("none", own_faces / "out", dataset) is None
+
+
+def test_metrical_controls_have_the_scans_size_by_their_shape():
+    """A face a twentieth larger than any usual one: a free scale would explain it, and must not."""
+    model = load_model("builtin")
+    identity = np.zeros(model.num_identity)
+    identity[2] = 1.5
+    vertices = 1.05 * model.shape(identity).astype(np.float64)
+    marks = model.landmark_points("now7", vertices)
+    crop = crop_scan(vertices, marks)
+    scan = FaceSurface(vertices, model.faces, {"now7": marks})
+    medians = {}
+    for metrical in (True, False):
+        for name, one in control_faces(model, scan, crop, metrical=metrical).items():
+            prediction = NowPrediction(one.vertices, one.faces, one.marks("now7"))
+            score = score_scan(vertices, marks, prediction, options=NowOptions(metrical=True))
+            medians[name, metrical] = float(np.median(score.distances))
+    assert medians["projection", True] < 0.5 * medians["projection", False]
+    assert medians["landmark_only", True] < medians["landmark_only", False]
+    assert medians["projection", True] < medians["landmark_only", True]
+    assert medians["landmark_only", True] < medians["mean_face", True]
 
 
 def test_a_scan_in_metres_is_named():

@@ -64,6 +64,25 @@ def test_more_modes_come_closer():
     assert left[0] > 1.5 * left[1] > 3 * left[2]
 
 
+def test_without_scale_the_size_is_the_shapes_own():
+    model = toy_model()
+    rigid = SimilarityTransform(1.0, POSE.rotation, POSE.translation)
+    nudged = near(rigid)._replace(scale=1.0)
+    points = rigid.apply(true_points())
+    held = project_shape(model, points, nudged, with_scale=False, iterations=40)
+    assert held.to_points.scale == 1
+    assert np.median(distances(model, held.to_points.apply(held.vertices), points)) < 0.03
+    # Points a tenth larger: with a free scale the shape stays, without one it has to grow.
+    larger = 1.1 * points
+    start = SimilarityTransform(1.0, nudged.rotation, 1.1 * nudged.translation)
+    free = project_shape(model, larger, start, iterations=40)
+    held = project_shape(model, larger, start, with_scale=False, iterations=40)
+    assert free.to_points.scale == pytest.approx(1.1, rel=0.02)
+    assert held.to_points.scale == 1
+    size = [np.ptp(found.vertices[:, 0]) for found in (free, held)]
+    assert size[1] > 1.02 * size[0]
+
+
 def test_landing_points_are_the_closest_points():
     model = toy_model()
     points = POSE.apply(true_points())

@@ -85,7 +85,11 @@ def test_heat_map_shows_errors_where_they_are(tmp_path):
         axes=(np.array([0, 1.0, 0]), np.array([0, 0, 1.0])),
     )  # fmt: skip
     image = np.asarray(Image.open(path)).astype(int)
-    assert image.shape == (460, 930, 3)
+    assert image.shape == (460, 945, 3)
+    # The scale's end says more than its number: a second line stands under it.
+    words = (image[60:80, 872:] < 100).sum(), (image[80:96, 872:] < 100).sum()
+    assert min(words) > 50
+    assert not (image[96:200, 872:] < 100).any()
     # Turbo ends in dark red and begins in dark blue; the person's left is image right.
     left_side, right_side = image[200, 120], image[200, 300]
     assert right_side[0] > right_side[2]
