@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -45,6 +45,9 @@ class Picture(NamedTuple):
 
 
 Predict = Callable[[Picture], NowPrediction | None]
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+Rest = ParamSpec("Rest")
 Render = Callable[[int, float], Picture]
 
 
@@ -76,13 +79,35 @@ class HeadSet:
 
 
 class HeadScore(NamedTuple):
-    """One method on one head from one view; ``distances`` None when it gave nothing."""
+    """One method on one head from one view; ``distances`` None when it gave nothing.
+
+    ``distances`` are NoW's, ``corresponded`` those between points that stand for one place (None
+    for a prediction of another topology than the model's): both (n,) mm of the scan's crop.
+    """
 
     head: int
     yaw_deg: float
     method: str
     distances: np.ndarray | None
     details: dict[str, Any]
+    corresponded: np.ndarray | None = None
+
+
+def once_each(
+    work: Callable[Concatenate[Given, Rest], Found],
+) -> Callable[Concatenate[Given, Rest], Found]:
+    """Return ``work`` with its last result kept: methods ask one after the other for one picture.
+
+    It is kept for the first argument, the object itself and not one that equals it.
+    """
+    last: list[tuple[Given, Found]] = []
+
+    def once(given: Given, /, *rest: Rest.args, **named: Rest.kwargs) -> Found:
+        if not last or last[0][0] is not given:
+            last[:] = [(given, work(given, *rest, **named))]
+        return last[0][1]
+
+    return once
 
 
 def read_heads(path: Path) -> HeadSet:
@@ -172,12 +197,13 @@ def score_heads(
             for name, predict in methods.items():
                 outcome = _predict_and_score(predict, picture, scan, landmarks)
                 prediction, distances, details = outcome
+                error = None
                 if prediction is not None and len(prediction.vertices) == model.num_vertices:
                     error = corresponded_error(
                         projection, model.faces, prediction.vertices, scan[crop]
                     )
                     details["corresponded_mean"] = float(error.mean())
-                scores.append(HeadScore(head, yaw, name, distances, details))
+                scores.append(HeadScore(head, yaw, name, distances, details, error))
             if progress is not None:
                 progress(number * len(yaws_deg) + view + 1, total)
     return scores
@@ -229,15 +255,17 @@ def heads_report(
 
 
 _CORRESPONDED = "corresponded_mean"
+# A control's distances, details and corresponded errors.
+_Control = tuple[np.ndarray, dict[str, Any], np.ndarray | None]
 
 
 def _controls(
     model: MorphableModel, scan: np.ndarray, landmarks: np.ndarray
-) -> tuple[dict[str, tuple[np.ndarray, dict[str, Any]]], Projection, np.ndarray]:
+) -> tuple[dict[str, _Control], Projection, np.ndarray]:
     """Score the mean face and the best projections; also return the projection on all modes."""
     mean = score_scan(scan, landmarks, model_prediction(model, model.mean))
     start = align_similarity(model.mean, mean.align(model.mean.astype(np.float64)), with_scale=True)
-    controls = {MEAN_FACE: (mean.distances, item_details(mean))}
+    controls: dict[str, _Control] = {MEAN_FACE: (mean.distances, item_details(mean), None)}
     points = scan[mean.crop]
     counts = sorted({min(PROJECTION_MODES, model.num_identity), model.num_identity})
     projection = project_shape(model, points, start, num_modes=counts[0])
@@ -247,10 +275,11 @@ def _controls(
         score = score_scan(scan, landmarks, model_prediction(model, projection.vertices))
         name = "projection_all" if count == model.num_identity else f"projection_{count}"
         details = item_details(score) | {"largest_coefficient": _largest(projection.identity)}
-        controls[name] = (score.distances, details)
+        controls[name] = (score.distances, details, None)
     for name, vertices in ((MEAN_FACE, model.mean), ("projection_all", projection.vertices)):
         error = corresponded_error(projection, model.faces, vertices, points)
         controls[name][1][_CORRESPONDED] = float(error.mean())
+        controls[name] = (*controls[name][:2], error)
     return controls, projection, mean.crop
 
 

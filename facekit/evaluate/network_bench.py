@@ -24,6 +24,7 @@ from facekit.evaluate.heads import (
     choose_heads,
     heads_report,
     model_prediction,
+    once_each,
     read_heads,
     score_heads,
 )
@@ -233,13 +234,10 @@ class _Once:
 
     def __init__(self, detector: Detector) -> None:
         self.name, self.fingerprint = detector.name, detector.fingerprint
-        self._detector = detector
-        self._last: tuple[np.ndarray, list[DetectedFace]] | None = None
+        self._faces = once_each(detector.detect)
 
     def detect(self, image: np.ndarray, *, path: Path | None = None) -> list[DetectedFace]:
-        if self._last is None or self._last[0] is not image:
-            self._last = image, self._detector.detect(image, path=path)
-        return self._last[1]
+        return self._faces(image, path=path)
 
 
 def _predictor(reader: ParameterReader, model: MorphableModel, detector: Detector) -> Predict:

@@ -26,6 +26,7 @@ from facekit.evaluate.heads import (
     Predict,
     heads_report,
     model_prediction,
+    once_each,
     score_heads,
 )
 from facekit.evaluate.now import NowPrediction
@@ -89,14 +90,14 @@ class SolverBench:
 
     def __post_init__(self) -> None:
         self.pairs: list[Pair] = []
-        self._last: tuple[Picture, tuple[LandmarkFit, ...] | None] | None = None
 
     def methods(self) -> dict[str, Predict]:
         """The landmark fit, the second-order fit and Adam's as methods of ``score_heads``."""
+        run = once_each(self._run)
 
         def shape(index: int) -> Predict:
             def predict(picture: Picture) -> NowPrediction | None:
-                found = self._run(picture)
+                found = run(picture)
                 if found is None:
                     return None
                 model = self.pixels.model
@@ -107,10 +108,8 @@ class SolverBench:
         return {LANDMARK_FIT: shape(0), PHOTOMETRIC_FIT: shape(1), ADAM_FIT: shape(2)}
 
     def _run(self, picture: Picture) -> tuple[LandmarkFit, ...] | None:
-        if self._last is None or self._last[0] is not picture:
-            faces = self.detector.detect(picture.image)
-            self._last = (picture, self._both(picture.image, faces[0]) if faces else None)
-        return self._last[1]
+        faces = self.detector.detect(picture.image)
+        return self._both(picture.image, faces[0]) if faces else None
 
     def _both(self, image: np.ndarray, face: DetectedFace) -> tuple[LandmarkFit, ...]:
         if face.ibug68 is None:

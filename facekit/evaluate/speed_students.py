@@ -92,7 +92,7 @@ def untrained(name: str, kind: str) -> Path:
 
         from facekit.networks.params import ParameterExport, ParameterNetwork
         from facekit.train.distil import STUDENTS
-        from facekit.train.onnx import export_onnx
+        from facekit.train.onnx import export_crop_network
         from facekit.train.quantise import quantise_onnx
     except ImportError as error:
         raise MissingDependencyError(
@@ -111,14 +111,12 @@ def untrained(name: str, kind: str) -> Path:
         # Running statistics, so that what the layers see is as large as in a trained network.
         for _ in range(4):
             network(torch.from_numpy(pictures.transpose(0, 3, 1, 2)).float())
-    export_onnx(
+    export_crop_network(
         ParameterExport(network.eval()),
-        torch.from_numpy(pictures[:2]),
+        size,
         path,
-        input_name="image",
-        outputs={one: {0: "N"} for one in ("coefficients", "log_sigma", "presence")},
-        dynamic={0: "N"},
-        metadata={"facekit.size": str(size)},
+        outputs=ParameterExport.OUTPUTS,
+        metadata={},
         tolerance=1e-2,
     )
     return path

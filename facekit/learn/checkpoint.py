@@ -58,12 +58,7 @@ def load_checkpoint(path: Path, *, kind: str | None = None) -> dict[str, Any]:
     Raises:
         InputError: no such file, not a facekit checkpoint, a newer version, or another kind.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a checkpoint, found no file") from error
-    except Exception as error:
-        raise InputError(f"{path}: expected a facekit checkpoint ({error})") from error
+    contents = load_safely(path, "a facekit checkpoint")
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise InputError(f"{path}: expected a facekit checkpoint, got something else")
     if contents["version"] > VERSION:
@@ -74,3 +69,21 @@ def load_checkpoint(path: Path, *, kind: str | None = None) -> dict[str, Any]:
     if kind is not None and contents["kind"] != kind:
         raise InputError(f"{path}: expected a checkpoint of {kind}, got one of {contents['kind']}")
     return contents
+
+
+def load_safely(path: Path, expected: str) -> Any:
+    """Read a file of ``torch.save`` onto the CPU, tensors and plain values alone.
+
+    Args:
+        path: the file.
+        expected: what the messages say it should be.
+
+    Raises:
+        InputError: no such file, or nothing that can be read without running code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected {expected}, found no file") from error
+    except Exception as error:
+        raise InputError(f"{path}: expected {expected} ({error})") from error

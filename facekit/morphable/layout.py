@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,7 @@ class CoefficientLayout:
         Raises:
             InputError: an unknown name.
         """
-        if name not in NAMES:
-            raise InputError(f"layout: expected one of {', '.join(NAMES)}, got {name!r}")
-        index = NAMES.index(name)
-        start = sum(self.sizes[:index])
-        return slice(start, start + self.sizes[index])
+        return part_of(name, NAMES, self.sizes)
 
     def pack(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the float32 vector (length,) of all parts.
@@ -80,6 +76,19 @@ class CoefficientLayout:
         """Return plain values for JSON: the schema and each part's start and stop."""
         parts = {name: [self.part(name).start, self.part(name).stop] for name in NAMES}
         return {"schema": SCHEMA, "parts": parts}
+
+
+def part_of(name: str, names: Sequence[str], sizes: Sequence[int]) -> slice:
+    """Return where a part lies in a vector of parts one after the other.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name not in names:
+        raise InputError(f"layout: expected one of {', '.join(names)}, got {name!r}")
+    index = names.index(name)
+    start = sum(sizes[:index])
+    return slice(start, start + sizes[index])
 
 
 def model_layout(model: MorphableModel) -> CoefficientLayout:

@@ -124,6 +124,8 @@ class ParameterNetwork(nn.Module):
 class ParameterExport(nn.Module):
     """The network as it is shipped: uint8 (N, S, S, 3) in, fused, presence as probability."""
 
+    OUTPUTS = ("coefficients", "log_sigma", "presence")
+
     def __init__(self, network: ParameterNetwork) -> None:
         super().__init__()
         if isinstance(network.norm, nn.BatchNorm1d):

@@ -17,6 +17,7 @@ import numpy as np
 from facekit.errors import InputError
 from facekit.fit.terms.skin import skin_probability
 from facekit.io.images import read_image
+from facekit.train.joined import Joined
 from facekit.train.labels import TRAINING_KEYS, LabelledShards, certainty_of
 from facekit.train.split import split_of_name
 
@@ -150,26 +151,19 @@ class Deep3DFolder:
         return [""] * len(self)
 
 
-class JoinedWeakFaces:
+class JoinedWeakFaces(Joined[WeakFaces]):
     """Several sources as one, by number."""
-
-    def __init__(self, parts: Sequence[WeakFaces]) -> None:
-        self._parts = list(parts)
-        self._ends = np.cumsum([len(part) for part in self._parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
 
     def weak_face(self, index: int) -> WeakFace:
         """Return face ``index`` of all."""
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return self._parts[part].weak_face(index - int(self._ends[part] - len(self._parts[part])))
+        part, place = self.place(index)
+        return part.weak_face(place)
 
     def persons(self) -> list[str]:
         """Return who each face shows; two sources have nobody in common."""
         return [
             f"{number}/{person}" if person else ""
-            for number, part in enumerate(self._parts)
+            for number, part in enumerate(self.parts)
             for person in part.persons()
         ]
 

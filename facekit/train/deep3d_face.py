@@ -24,6 +24,7 @@ from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.terms.points import five_of_68
 from facekit.geometry.deep3d_crop import DISTANCE, SIZE, STANDARD_FIVE, deep3d_intrinsics
 from facekit.geometry.rotations import HEAD_TO_CAMERA
+from facekit.morphable.layout import part_of
 from facekit.morphable.model import MorphableModel
 from facekit.render.differentiable import plain
 from facekit.render.differentiable.renderer import Renderer, open_renderer
@@ -58,11 +59,7 @@ class Deep3DLayout(NamedTuple):
         Raises:
             InputError: an unknown name.
         """
-        if name not in NAMES:
-            raise InputError(f"layout: expected one of {', '.join(NAMES)}, got {name!r}")
-        index = NAMES.index(name)
-        start = sum(self.sizes[:index])
-        return slice(start, start + self.sizes[index])
+        return part_of(name, NAMES, self.sizes)
 
     def document(self) -> dict[str, Any]:
         """Return plain values for checkpoints and ONNX files."""

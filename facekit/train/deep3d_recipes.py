@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facekit.config import dump_toml
 from facekit.errors import InputError, UsageError
 from facekit.fit.terms.identity import Embedding
 from facekit.fit.terms.onnx_network import load_onnx
 from facekit.geometry.deep3d_crop import CROP_ID, DISTANCE, deep3d_intrinsics
-from facekit.io.atomic import make_folder, write_json, write_text
-from facekit.learn import launch
-from facekit.learn.checkpoint import FORMAT, load_checkpoint
+from facekit.learn.checkpoint import FORMAT, load_checkpoint, load_safely
 from facekit.learn.grow import grow
-from facekit.learn.loop import Progress, RunInfo, train
+from facekit.learn.loop import Progress, RunInfo
+from facekit.learn.recipe import run_recipe
 from facekit.morphable import load_model
 from facekit.morphable.model import MorphableModel
 from facekit.morphable.native import write_native
@@ -30,7 +28,7 @@ from facekit.train.deep3d import Deep3DConfig, Deep3DTask
 from facekit.train.deep3d_data import JoinedWeakFaces, load_weak
 from facekit.train.deep3d_face import read_layout
 from facekit.train.imageset import ImageSetConfig, ImageSetTask
-from facekit.train.onnx import export_onnx
+from facekit.train.onnx import export_crop_network
 
 SCHEMA = "facekit.deep3d-network/1"
 
@@ -70,14 +68,15 @@ def train_deep3d(
     network = task.build_model()
     if init is not None:
         start_from(network, init)
-    best = run_task(task, network, run, "deep3d", resume=resume, progress=progress)
-    if not launch.is_first():
-        return {"best": best}
-    path = run / "deep3d.onnx"
-    differences = export_deep3d(run / "best.pth", path, morphable)
-    result = {"best": best, "onnx": str(path), "differences": differences}
-    write_json(run / "result.json", result)
-    return result
+
+    def export() -> dict[str, Any]:
+        path = run / "deep3d.onnx"
+        return {
+            "onnx": str(path),
+            "differences": export_deep3d(run / "best.pth", path, morphable),
+        }
+
+    return run_task(task, network, run, "deep3d", export, resume=resume, progress=progress)
 
 
 def train_imageset(
@@ -124,17 +123,17 @@ def train_imageset(
     network = task.build_model()
     if not resume:
         network.reader.load_state_dict(known["ema"]["values"])
-    best = run_task(task, network, run, "imageset", resume=resume, progress=progress)
-    if not launch.is_first():
-        return {"best": best}
-    path = run / "imageset.onnx"
-    contents = load_checkpoint(run / "best.pth", kind="imageset")
-    network.load_state_dict(contents["ema"]["values"])
-    outputs = ("coefficients", "confidence")
-    differences = export_network(network, path, contents, morphable, outputs)
-    result = {"best": best, "onnx": str(path), "differences": differences}
-    write_json(run / "result.json", result)
-    return result
+
+    def export() -> dict[str, Any]:
+        path = run / "imageset.onnx"
+        contents = _load_best(network, run, "imageset")
+        outputs = ("coefficients", "confidence")
+        return {
+            "onnx": str(path),
+            "differences": export_network(network, path, contents, morphable, outputs),
+        }
+
+    return run_task(task, network, run, "imageset", export, resume=resume, progress=progress)
 
 
 def train_basis(
@@ -167,26 +166,26 @@ def train_basis(
     network = task.build_model()
     if init is not None:
         start_from(network.reader, init)
-    best = run_task(task, network, run, "basis", resume=resume, progress=progress)
-    if not launch.is_first():
-        return {"best": best}
-    contents = load_checkpoint(run / "best.pth", kind="basis")
+
+    def export() -> dict[str, Any]:
+        contents = _load_best(network, run, "basis")
+        said = f"{task.model.provenance}; modes trained by facekit train basis".lstrip("; ")
+        learned = replace(network.modes.model(task.model), name=run.name, provenance=said)
+        write_native(learned, run / "model.npz")
+        # What was written is what others read: its numbers are rounded.
+        written = load_model(run / "model.npz")
+        path = run / "deep3d.onnx"
+        differences = export_network(network.reader, path, contents, written, ("coefficients",))
+        return {"onnx": str(path), "model": str(run / "model.npz"), "differences": differences}
+
+    return run_task(task, network, run, "basis", export, resume=resume, progress=progress)
+
+
+def _load_best(network: nn.Module, run: Path, kind: str) -> dict[str, Any]:
+    """Give a network a trained run's best averaged weights; return the checkpoint."""
+    contents = load_checkpoint(run / "best.pth", kind=kind)
     network.load_state_dict(contents["ema"]["values"])
-    said = f"{task.model.provenance}; modes trained by facekit train basis".lstrip("; ")
-    learned = replace(network.modes.model(task.model), name=run.name, provenance=said)
-    write_native(learned, run / "model.npz")
-    # What was written is what others read: its numbers are rounded.
-    written = load_model(run / "model.npz")
-    path = run / "deep3d.onnx"
-    differences = export_network(network.reader, path, contents, written, ("coefficients",))
-    result = {
-        "best": best,
-        "onnx": str(path),
-        "model": str(run / "model.npz"),
-        "differences": differences,
-    }
-    write_json(run / "result.json", result)
-    return result
+    return contents
 
 
 def weak_splits(
@@ -204,24 +203,19 @@ def run_task(
     network: nn.Module,
     run: Path,
     kind: str,
+    export: Callable[[], dict[str, Any]],
     *,
     resume: bool,
     progress: Progress | None,
-    extra: dict[str, Any] | None = None,
-) -> dict[str, float]:
-    """Note the settings, train, and return the best figures.
+) -> dict[str, Any]:
+    """Train a task of Deep3D's; arguments and result as ``learn.recipe.run_recipe``.
 
     Args:
-        task, network, run, resume, progress: see ``learn.loop.train``.
+        task, network, run, export, resume, progress: see there.
         kind: of the checkpoint.
-        extra: what else the checkpoint's configuration says.
     """
     config = task.config
-    settings = make_folder(run) / "config.toml"
-    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
-    if launch.is_first() and not settings.exists():
-        write_text(settings, dump_toml(config))
-    described = {**asdict(config), **(extra or {})}
+    described = asdict(config)
     if config.embedding:
         described["embedding_sha256"] = file_sha256(Path(config.embedding))
     info = RunInfo(
@@ -231,7 +225,9 @@ def run_task(
         crop=CROP_ID,
         model_sha256=task.model.sha256,
     )
-    return train(task, network, config.loop, run, info, resume=resume, progress=progress)
+    return run_recipe(
+        task, network, config, run, info, export=export, resume=resume, progress=progress
+    )
 
 
 def open_embedding(name: str) -> Embedding | None:
@@ -262,12 +258,7 @@ def start_from(network: nn.Module, init: Path) -> None:
     Raises:
         InputError: neither, or the layers do not fit.
     """
-    try:
-        contents = torch.load(init, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{init}: expected weights, found no file") from error
-    except Exception as error:
-        raise InputError(f"{init}: expected weights that hold no code ({error})") from error
+    contents = load_safely(init, "weights that hold no code")
     try:
         if isinstance(contents, dict) and contents.get("format") == FORMAT:
             weights = load_checkpoint(init)["ema"]["values"]
@@ -304,7 +295,7 @@ class _Export(nn.Module):
 
 
 def export_deep3d(checkpoint: Path, path: Path, model: MorphableModel) -> dict[str, float]:
-    """Write a checkpoint's averaged weights as ONNX; see ``export_onnx``.
+    """Write a checkpoint's averaged weights as ONNX; see ``export_crop_network``.
 
     Input ``image`` uint8 (N, S, S, 3) RGB, a ``deep3d-v1`` crop; output ``coefficients`` (N, C) in
     Deep3D's order, which the metadata's ``facekit.layout`` states.
@@ -335,18 +326,15 @@ def export_network(
         outputs: names.
     """
     size = int(contents["config"]["size"])
-    return export_onnx(
+    return export_crop_network(
         _Export(network),
-        torch.full((2, size, size, 3), 127, dtype=torch.uint8),
+        size,
         path,
-        input_name="image",
-        outputs={name: {0: "N"} for name in outputs},
-        dynamic={0: "N"},
+        outputs=outputs,
         metadata={
             "facekit.schema": SCHEMA,
             "facekit.layout": contents["layout"],
             "facekit.crop": CROP_ID,
-            "facekit.size": str(size),
             "facekit.model": model.name,
             "facekit.model_sha256": model.sha256,
             "facekit.focal": str(float(deep3d_intrinsics(size)[0, 0])),

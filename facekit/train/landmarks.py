@@ -44,7 +44,7 @@ from facekit.train.landmark_crops import (
     mean_shapes,
 )
 from facekit.train.morph import SAME_VIEW, blended_shape, mix_faces, view_angle
-from facekit.train.onnx import export_onnx
+from facekit.train.onnx import export_crop_network
 from facekit.train.portraits import Portraits
 
 
@@ -368,7 +368,7 @@ def run_config(config: LandmarkConfig) -> dict[str, Any]:
 
 
 def export_landmarks(checkpoint: Path, path: Path) -> dict[str, float]:
-    """Write a checkpoint's averaged weights as ``landmarks.onnx``; see ``export_onnx``.
+    """Write a checkpoint's averaged weights as ``landmarks.onnx``; see ``export_crop_network``.
 
     Input ``image`` uint8 (N, S, S, 3) RGB; outputs ``points`` (N, 478, 2) in crop fractions from
     the middle, ``log_sigma`` (N, 68), ``presence`` (N, 1) in [0, 1].
@@ -380,18 +380,13 @@ def export_landmarks(checkpoint: Path, path: Path) -> dict[str, float]:
     names = ("size", "patch", "widths", "depths", "hidden")
     model = LandmarkNetwork(**{name: config[name] for name in names})
     model.load_state_dict(contents["ema"]["values"])
-    size = config["size"]
-    example = torch.full((2, size, size, 3), 127, dtype=torch.uint8)
-    return export_onnx(
+    return export_crop_network(
         LandmarkExport(model.eval()),
-        example,
+        config["size"],
         path,
-        input_name="image",
-        outputs={"points": {0: "N"}, "log_sigma": {0: "N"}, "presence": {0: "N"}},
-        dynamic={0: "N"},
+        outputs=("points", "log_sigma", "presence"),
         metadata={
             "facekit.schema": "facekit.landmarks-network/1",
-            "facekit.size": str(size),
             "facekit.margin": str(config["margin"]),
             "facekit.set": "mediapipe478",
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,35 @@ def export_onnx(
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(model.SerializeToString())
     return _compare(module, example, Path(path), input_name, list(outputs), tolerance)
+
+
+def export_crop_network(
+    module: nn.Module,
+    size: int,
+    path: Path,
+    *,
+    outputs: Sequence[str],
+    metadata: Mapping[str, Any],
+    tolerance: float,
+) -> dict[str, float]:
+    """Write a network of crops as ONNX: input ``image`` uint8 (N, S, S, 3) RGB, any N.
+
+    Args:
+        module, path, tolerance: see ``export_onnx``.
+        size: side S, which ``facekit.size`` notes.
+        outputs: names, in order; their first axis is N.
+        metadata: beside the size.
+    """
+    return export_onnx(
+        module,
+        torch.full((2, size, size, 3), 127, dtype=torch.uint8),
+        path,
+        input_name="image",
+        outputs={name: {0: "N"} for name in outputs},
+        dynamic={0: "N"},
+        metadata={**metadata, "facekit.size": str(size)},
+        tolerance=tolerance,
+    )
 
 
 def _round_weights(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ from facekit.learn.checkpoint import load_checkpoint
 from facekit.morphable.layout import basis_sha256, layout_of_document
 from facekit.morphable.model import MorphableModel
 from facekit.networks.params import ParameterExport, ParameterNetwork
-from facekit.train.onnx import export_onnx
+from facekit.train.onnx import export_crop_network
 from facekit.train.params import ParamsTask
 
 # Share of the correlation that is taken for chance: a few hundred faces show a hundred and more
@@ -70,7 +70,7 @@ def export_params(
     *,
     network: ParameterNetwork | None = None,
 ) -> dict[str, float]:
-    """Write a checkpoint's averaged weights as ONNX; see ``export_onnx``.
+    """Write a checkpoint's averaged weights as ONNX; see ``export_crop_network``.
 
     Input ``image`` uint8 (N, S, S, 3) RGB, a ``five-v1`` crop; outputs ``coefficients`` (N, C),
     ``log_sigma`` (N, C) and ``presence`` (N, 1) in [0, 1]. The metadata hold the layout, the
@@ -94,20 +94,15 @@ def export_params(
     shift, correlation = error_statistics(network, task, model)
     with torch.no_grad():
         network.spread.bias.add_(torch.from_numpy(shift).float())
-    size = network.size
-    example = torch.full((2, size, size, 3), 127, dtype=torch.uint8)
-    return export_onnx(
+    return export_crop_network(
         ParameterExport(network),
-        example,
+        network.size,
         path,
-        input_name="image",
-        outputs={name: {0: "N"} for name in ("coefficients", "log_sigma", "presence")},
-        dynamic={0: "N"},
+        outputs=ParameterExport.OUTPUTS,
         metadata={
             "facekit.schema": SCHEMA,
             "facekit.layout": contents["layout"],
             "facekit.crop": CROP_ID,
-            "facekit.size": str(size),
             "facekit.model": model.name,
             "facekit.model_sha256": model.sha256,
             "facekit.basis_sha256": basis_sha256(model),

@@ -8,22 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from facekit.config import dump_toml
 from facekit.errors import InputError
 from facekit.geometry.crop import CROP_ID
-from facekit.io.atomic import make_folder, write_json, write_text
+from facekit.io.atomic import write_json
 from facekit.learn import launch
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
-from facekit.learn.loop import Progress, RunInfo, train
+from facekit.learn.loop import Progress, RunInfo
+from facekit.learn.recipe import run_recipe
 from facekit.morphable import load_model
 from facekit.morphable.layout import model_layout
 from facekit.morphable.model import MorphableModel
 from facekit.networks.params import ParameterNetwork
 from facekit.networks.slim import slim
 from facekit.train.distil import DistilConfig, DistilTask
+from facekit.train.joined import Joined
 from facekit.train.labels import LabelledShards
 from facekit.train.params import LabelledFace, LabelledFaces, ParamsConfig, ParamsTask
 from facekit.train.params_export import export_params, load_network
@@ -35,20 +34,13 @@ _CALIBRATION = 512
 _INT8_RATE = 0.05
 
 
-class JoinedFaces:
+class JoinedFaces(Joined[LabelledFaces]):
     """Several label folders as one, by number."""
-
-    def __init__(self, parts: Sequence[LabelledFaces]) -> None:
-        self._parts = list(parts)
-        self._ends = np.cumsum([len(part) for part in self._parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
 
     def face(self, index: int) -> LabelledFace:
         """Return face ``index`` of all."""
-        part = int(np.searchsorted(self._ends, index, side="right"))
-        return self._parts[part].face(index - int(self._ends[part] - len(self._parts[part])))
+        part, place = self.place(index)
+        return part.face(place)
 
 
 def load_labels(data: Sequence[Path], model: MorphableModel, split: str) -> JoinedFaces:
@@ -169,10 +161,6 @@ def _run(
     int8_steps: int = 0,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    settings = make_folder(run) / "config.toml"
-    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
-    if not settings.exists():
-        write_text(settings, dump_toml(task.config))
     network = task.build_model()
     if init is not None:
         start_from(network, init)
@@ -183,15 +171,23 @@ def _run(
         crop=CROP_ID,
         model_sha256=model.sha256,
     )
-    best = train(task, network, task.config.loop, run, info, resume=resume, progress=progress)
-    if not launch.is_first():
-        return {"best": best}
-    path = run / "params.onnx"
-    differences = export_params(run / "best.pth", path, task, model)
-    result = {"best": best, "onnx": str(path), "differences": differences}
-    result |= _export_int8(task, model, run, path, int8_steps)
-    write_json(run / "result.json", result)
-    return result
+
+    def export() -> dict[str, Any]:
+        path = run / "params.onnx"
+        differences = export_params(run / "best.pth", path, task, model)
+        small = _export_int8(task, model, run, path, int8_steps)
+        return {"onnx": str(path), "differences": differences, **small}
+
+    return run_recipe(
+        task,
+        network,
+        task.config,
+        run,
+        info,
+        export=export,
+        resume=resume,
+        progress=progress,
+    )
 
 
 def _export_int8(

@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facekit.config import dump_toml, load_toml, override
+from facekit.config import load_toml, override
 from facekit.errors import InputError, UsageError
-from facekit.io.atomic import make_folder, write_json, write_text
-from facekit.learn import launch
 from facekit.learn.checkpoint import load_checkpoint
 from facekit.learn.grow import grow
-from facekit.learn.loop import LoopConfig, Progress, RunInfo, train
+from facekit.learn.loop import LoopConfig, Progress, RunInfo
+from facekit.learn.recipe import run_recipe
 from facekit.train.basis_training import BasisConfig
 from facekit.train.deep3d import Deep3DConfig
 from facekit.train.deep3d_recipes import train_basis, train_deep3d, train_imageset
@@ -24,6 +23,8 @@ from facekit.train.params import ParamsConfig
 from facekit.train.params_recipes import train_params
 from facekit.train.portraits import Portraits, join_portraits, load_portraits
 from facekit.train.quantise import calibration_images, quantise_onnx
+
+_CALIBRATION = 512
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,13 @@ def train_landmarks(
     """
     portraits = load_data(data)
     task = LandmarkTask(config, portraits.subset("train"), portraits.subset("validation"))
-    best = _trained(task, run, "landmarks", resume=resume, init=init, progress=progress)
-    path = run / "landmarks.onnx"
-    if not launch.is_first():
-        return {"best": best}
-    differences = export_landmarks(run / "best.pth", path)
-    return _finish(run, path, task, best, differences, count=512, dense="hidden")
+
+    def export() -> dict[str, Any]:
+        path = run / "landmarks.onnx"
+        differences = export_landmarks(run / "best.pth", path)
+        return _exported(path, task, differences, dense="hidden")
+
+    return _run(task, run, "landmarks", export, resume=resume, init=init, progress=progress)
 
 
 def train_detector(
@@ -118,14 +120,14 @@ def train_detector(
     """
     portraits = load_data(data)
     task = DetectorTask(config, portraits.subset("train"), portraits.subset("validation"))
-    best = _trained(task, run, "detector", resume=resume, init=init, progress=progress)
-    if not launch.is_first():
-        return {"best": best}
-    path = run / "detector.onnx"
-    differences = export_detector(run / "best.pth", path, task)
-    # Boxes are read off the last maps to a fraction of a pixel, and small faces off the first.
-    keep = ("stem", "stages.0/", "outputs")
-    return _finish(run, path, task, best, differences, count=512, keep=keep)
+
+    def export() -> dict[str, Any]:
+        path = run / "detector.onnx"
+        differences = export_detector(run / "best.pth", path, task)
+        # Boxes are read off the last maps to a fraction of a pixel, and small faces off the first.
+        return _exported(path, task, differences, keep=("stem", "stages.0/", "outputs"))
+
+    return _run(task, run, "detector", export, resume=resume, init=init, progress=progress)
 
 
 # Adam, 1e-4, and a fifth of it after half of 200,000 steps of 32 crops: 20 epochs of 300,000
@@ -209,47 +211,41 @@ def _model(task: LandmarkTask | DetectorTask, init: Path | None, kind: str) -> A
     return model
 
 
-def _note_config(run: Path, config: Any) -> None:
-    # A resumed run keeps the text it began with; the checkpoint decides whether it fits.
-    path = make_folder(run) / "config.toml"
-    if not path.exists():
-        write_text(path, dump_toml(config))
-
-
-def _trained(
+def _run(
     task: LandmarkTask | DetectorTask,
     run: Path,
     kind: str,
+    export: Callable[[], dict[str, Any]],
     *,
     resume: bool,
     init: Path | None,
     progress: Progress | None,
-) -> dict[str, float]:
-    _note_config(run, task.config)
-    model = _model(task, init, kind)
-    info = RunInfo(kind, asdict(task.config))
-    return train(task, model, task.config.loop, run, info, resume=resume, progress=progress)
+) -> dict[str, Any]:
+    return run_recipe(
+        task,
+        _model(task, init, kind),
+        task.config,
+        run,
+        RunInfo(kind, asdict(task.config)),
+        export=export,
+        resume=resume,
+        progress=progress,
+    )
 
 
-def _finish(
-    run: Path,
+def _exported(
     path: Path,
     task: LandmarkTask | DetectorTask,
-    best: dict[str, float],
     differences: dict[str, float],
     *,
-    count: int,
     keep: Sequence[str] = (),
     dense: str | None = None,
 ) -> dict[str, Any]:
     small = path.with_suffix(".int8.onnx")
-    images = calibration_images(task, count)
-    result = {
-        "best": best,
+    images = calibration_images(task, _CALIBRATION)
+    return {
         "onnx": str(path),
         "differences": differences,
         "int8": str(small),
         "differences_int8": quantise_onnx(path, small, images, keep=keep, dense=dense),
     }
-    write_json(run / "result.json", result)
-    return result
