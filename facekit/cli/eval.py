@@ -66,9 +66,7 @@ def now(
     images: Images = None,
     compare: Compare = False,
     jobs: opt.Jobs = 1,
-    heat: Annotated[
-        bool, typer.Option("--heat", help="Also draw each image's errors (needs -o).")
-    ] = False,
+    heat: opt.Heat = True,
     output: ReportFolder = None,
     as_json: opt.Json = False,
 ) -> int:
@@ -88,8 +86,6 @@ def now(
     )
     from facekit.io.atomic import make_folder
 
-    if heat and output is None:
-        raise UsageError("--heat needs --output, the folder for the pictures")
     options = NowOptions(metrical=metrical, unit=unit.value, reference_quirks=reference_quirks)
     dataset = open_dataset(data, split=split or None)
     own = dataset.root / "iphone_pictures"
@@ -168,6 +164,7 @@ def truth(
     photometric: Annotated[
         bool, typer.Option("--photometric", help="Also score fits of the pixels.")
     ] = False,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: ReportFolder = None,
     allow_download: opt.AllowDownload = False,
@@ -181,7 +178,9 @@ def truth(
 
     Example: facekit eval truth --heads heads.npz --count 50 --yaw 0,22,45 --seed 0 --json
     """
-    from facekit.evaluate.comparison import sentence, write_comparison
+    from facekit.evaluate.comparison import sentence
+    from facekit.evaluate.head_reports import write_head_report
+    from facekit.evaluate.heads import read_heads
     from facekit.evaluate.truth import TruthOptions, evaluate_truth, parse_angles
 
     start = time.monotonic()
@@ -212,9 +211,7 @@ def truth(
         if item["missing"]:
             out.warn(f"{item['image']}, {item['method']}: {item['error']}")
     if output is not None:
-        write_comparison(
-            output, result.methods(), document, limit=5.0, unit="mm", value="median distance"
-        )
+        write_head_report(output, result.scores, document, read_heads(heads), heat=heat)
     if as_json:
         out.json(document)
     else:

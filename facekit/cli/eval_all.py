@@ -72,9 +72,7 @@ def everything(
             metavar="NAME",
         ),
     ] = "auto",
-    heat: Annotated[
-        bool, typer.Option("--heat", help="Also draw each picture's errors on its scan.")
-    ] = False,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     jobs: opt.Jobs = 1,
     as_json: opt.Json = False,

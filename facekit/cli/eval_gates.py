@@ -34,6 +34,7 @@ def gates(
     model: opt.Model = "builtin",
     source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
     size: opt.PictureSize = 512,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
@@ -48,7 +49,7 @@ def gates(
     Example: facekit eval gates c --heads heads.npz --json
     """
     from facekit.evaluate.gate_bench import evaluate_gate, gate_rows
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.head_reports import write_head_report
     from facekit.evaluate.truth import TruthOptions, parse_angles
 
     start = time.monotonic()
@@ -67,12 +68,7 @@ def gates(
         )
     document = result.document
     if output is not None:
-        distances = [
-            s.distances
-            for s in result.scores
-            if s.method == document["protocol"]["main"] and s.distances is not None
-        ]
-        write_report(output, document, distances=distances)
+        write_head_report(output, result.scores, document, result.heads, heat=heat)
     if as_json:
         out.json(document)
     else:

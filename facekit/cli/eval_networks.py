@@ -39,6 +39,7 @@ def networks(
     model: opt.Model = "builtin",
     source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
     size: opt.PictureSize = 512,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: opt.ReportFolder = None,
     as_json: opt.Json = False,
@@ -51,6 +52,9 @@ def networks(
 
     Example: facekit eval networks teacher/params.onnx student/params.onnx --heads heads.npz --json
     """
+    from facekit.evaluate.head_reports import write_head_report
+    from facekit.evaluate.heads import read_heads
+    from facekit.evaluate.landmark_report import write_landmark_report
     from facekit.evaluate.network_bench import (
         evaluate_network_landmarks,
         evaluate_network_shapes,
@@ -77,8 +81,11 @@ def networks(
             size=size,
         )
         with out.progress("networks: shapes") as progress:
-            shapes = evaluate_network_shapes(heads, readers, options, progress=progress).document
-        document["shapes"] = shapes
+            result = evaluate_network_shapes(heads, readers, options, progress=progress)
+        document["shapes"] = shapes = result.document
+        if output is not None:
+            known = read_heads(heads)
+            write_head_report(output / "shapes", result.scores, shapes, known, heat=heat)
         lost = {item["image"]: item["error"] for item in shapes["items"] if item["missing"]}
         for image, error in lost.items():
             out.warn(f"{image}: {error}")
@@ -93,6 +100,8 @@ def networks(
                 truth, readers, morphable, detector=source.value, progress=progress
             )
         document["landmarks"] = points
+        if output is not None:
+            write_landmark_report(output / "landmarks", points)
         missing += max(one["metrics"]["missing"] for one in points["detectors"].values())
     if output is not None:
         write_report(output, document)

@@ -50,6 +50,7 @@ def posterior(
     model: opt.Model = "builtin",
     source: Source = opt.LandmarkSource.BUILTIN,
     size: Size = 512,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: Report = None,
     allow_download: opt.AllowDownload = False,
@@ -60,17 +61,15 @@ def posterior(
     The errors are those of the neutral shape by NoW's alignment and distance. Beside the shipped
     deviations, what the model cannot express is estimated on every other head and tested on the
     rest. Also: the rank correlation over heads of the error that the deviations expect and the
-    true one. With -o, calibration.png has all shares.
+    true one. With -o, calibration.png has all shares, curve.png the errors, and the pictures under
+    heat/ and stated/ the errors and the stated deviations on each head.
 
     Example: facekit eval posterior --heads heads.npz --photometric -o report
     """
-    import numpy as np
-
-    from facekit.evaluate.posterior import evaluate_posterior, shares_within
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.heads import read_heads
+    from facekit.evaluate.posterior import evaluate_posterior
+    from facekit.evaluate.posterior_report import write_posterior_report
     from facekit.evaluate.truth import TruthOptions, parse_angles
-    from facekit.export.curves import draw_curves
-    from facekit.fit.posterior import Discrepancy
     from facekit.morphable import load_model
 
     start = time.monotonic()
@@ -89,19 +88,8 @@ def posterior(
         )
     document = result.document
     if output is not None:
-        write_report(output, document)
         known = load_model(model)
-        curves = {"as stated": np.linspace(0, 1, 401)}
-        for name in dict.fromkeys(item.method for item in result.items):
-            mine = [item for item in result.items if item.method == name]
-            curves[name] = shares_within(mine, Discrepancy(), known)
-        draw_curves(
-            output / "calibration.png",
-            curves,
-            limit=1.0,
-            xlabel="share of the errors that should be smaller",
-            title="share that is, by the shipped deviations",
-        )
+        write_posterior_report(output, result, known, read_heads(heads), heat=heat)
     if as_json:
         out.json(document)
     else:

@@ -30,6 +30,7 @@ def sets(
     model: opt.Model = "builtin",
     source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
     size: opt.PictureSize = 512,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
@@ -43,8 +44,9 @@ def sets(
 
     Example: facekit eval sets --heads heads.npz --count 24 --photos 1,2,4,8 --json
     """
-    from facekit.evaluate.image_sets import evaluate_sets, set_rows
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.head_reports import write_head_report
+    from facekit.evaluate.heads import read_heads
+    from facekit.evaluate.image_sets import by_size, evaluate_sets, set_rows
     from facekit.evaluate.truth import TruthOptions, parse_angles
 
     start = time.monotonic()
@@ -74,7 +76,8 @@ def sets(
                 f"{item['error']}"
             )
     if output is not None:
-        write_report(output, document)
+        scores = by_size(result.scores)
+        write_head_report(output, scores, document, read_heads(heads), view=None, heat=heat)
     if as_json:
         out.json(document)
     else:

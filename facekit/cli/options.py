@@ -103,6 +103,10 @@ SegmentationInput = Annotated[
 HeadCount = Annotated[int, typer.Option(min=1, help="Heads.")]
 PictureSize = Annotated[int, typer.Option(min=64, max=4096, help="Side of the pictures, px.")]
 BenchLandmarks = Annotated[LandmarkSource, typer.Option("--landmarks", help="Boxes and landmarks.")]
+Heat = Annotated[
+    bool,
+    typer.Option("--heat/--no-heat", help="With -o, also draw the errors on the surfaces."),
+]
 ReportFolder = Annotated[
     Path | None, typer.Option("--output", "-o", help="Folder for the report.", metavar="DIR")
 ]

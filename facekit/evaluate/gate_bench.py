@@ -14,6 +14,7 @@ from facekit.evaluate.gates import gate_pictures
 from facekit.evaluate.heads import (
     MEAN_FACE,
     HeadScore,
+    HeadSet,
     Picture,
     Predict,
     heads_report,
@@ -46,10 +47,11 @@ EXACT_PICTURES = PhotometricConfig(
 
 
 class GateResult(NamedTuple):
-    """The scores and the JSON document of a gate."""
+    """The scores, the JSON document and the heads of a gate."""
 
     scores: list[HeadScore]
     document: dict[str, Any]
+    heads: HeadSet
 
 
 def evaluate_gate(
@@ -115,7 +117,7 @@ def evaluate_gate(
     document["against_landmarks"] = paired_difference(
         scores, PHOTOMETRIC_FIT, LANDMARK_FIT, seed=options.seed
     )
-    return GateResult(scores, document)
+    return GateResult(scores, document, heads)
 
 
 def gate_methods(

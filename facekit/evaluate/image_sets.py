@@ -235,6 +235,21 @@ def _document(scores: Sequence[HeadScore], seed: int, protocol: dict[str, Any]) 
     }
 
 
+def by_size(scores: Sequence[HeadScore]) -> list[HeadScore]:
+    """Return the scores with each size of set as a method of its own (``set_fit_4``).
+
+    What sees the first photograph alone, or none, is kept once.
+    """
+    least = min(score.yaw_deg for score in scores)
+    kept = []
+    for score in scores:
+        if score.method in (SET_FIT, PIXEL_SET_FIT):
+            kept.append(score._replace(method=f"{score.method}_{score.yaw_deg:g}"))
+        elif score.yaw_deg == least:
+            kept.append(score)
+    return kept
+
+
 def set_rows(document: dict[str, Any]) -> list[list[object]]:
     """Return one row per size of set and method: median, mean, gain on the mean face, better on."""
     rows: list[list[object]] = []

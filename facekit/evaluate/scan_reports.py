@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.evaluate.now import SCHEMA
-from facekit.evaluate.reports import write_report
+from facekit.evaluate.reports import rows_csv, write_report
 from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
 from facekit.metrics.distances import cumulative_curve, summarise
@@ -170,20 +168,7 @@ def write_scan_report(
 
 def items_csv(items: Sequence[ScanItem]) -> str:
     """Return the items as CSV text: name, group, value, counts and whatever else is a number."""
-    documents = [_item_document(item) for item in items]
-    columns = list(dict.fromkeys(key for row in documents for key in row))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    for row in documents:
-        writer.writerow([_cell(row.get(key)) for key in columns])
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return "; ".join(str(v) for v in value) if isinstance(value, (list, tuple)) else value
+    return rows_csv([_item_document(item) for item in items])
 
 
 def _item_document(item: ScanItem) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class AllOptions:
     landmarks: str = "builtin"
     presets: tuple[str, ...] = PRESETS
     network: str = "auto"
-    heat: bool = False
+    heat: bool = True
     jobs: int = 1
 
     def own_methods(self) -> dict[str, str]:

@@ -84,10 +84,6 @@ class TruthResult(NamedTuple):
     document: dict[str, Any]
     distances: list[np.ndarray]
 
-    def methods(self) -> dict[str, ScanEvaluation]:
-        """Return each method in the shape that comparisons take; a person is a head."""
-        return as_scans(self.scores)
-
 
 def parse_angles(text: str) -> tuple[float, ...]:
     """Return the numbers of a comma-separated list.
@@ -309,16 +305,22 @@ def random_view(rng: np.random.Generator, yaw_deg: float, size: int) -> View:
     )
 
 
-def as_scans(scores: Sequence[HeadScore]) -> dict[str, ScanEvaluation]:
-    """Return each method's scores as an evaluation of scans; a person is a head."""
+def as_scans(scores: Sequence[HeadScore], *, view: str | None = "yaw") -> dict[str, ScanEvaluation]:
+    """Return each method's scores as an evaluation of scans; a person is a head.
+
+    An item is named by its head and its view (``head007_yaw22``), or with ``view`` None by its
+    head alone.
+    """
     table: dict[str, list[ScanItem]] = {}
     for score in scores:
         details = dict(score.details)
         error = details.pop("error", None)
         value = None if score.distances is None else float(details["median"])
-        name = f"head{score.head:03d}_yaw{score.yaw_deg:g}"
+        name, group = f"head{score.head:03d}", ""
+        if view is not None:
+            name, group = f"{name}_{view}{score.yaw_deg:g}", f"{view} {score.yaw_deg:g}"
         distances = None if score.distances is None else score.distances.astype(np.float32)
-        group, person = f"yaw {score.yaw_deg:g}", str(score.head)
+        person = str(score.head)
         item = ScanItem(name, group, value, distances, details, error=error, person=person)
         table.setdefault(score.method, []).append(item)
     return {

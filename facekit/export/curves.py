@@ -99,9 +99,23 @@ def draw_lines(
         colour = _LINES[row % len(_LINES)]
         xs = left + (right - left) * np.clip(np.asarray(along, float) / limits[0], 0, 1)
         ys = bottom - (bottom - top) * np.clip(np.asarray(values, float) / limits[1], 0, 1)
-        points = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True)]
-        draw.line(points, fill=colour, width=3, joint="curve")
         y = bottom - 18 - 20 * row
-        draw.line([(right - 210, y), (right - 180, y)], fill=colour, width=3)
+        # Lines beyond the colours are dashed.
+        stroke = _draw_line if row < len(_LINES) else _draw_dashes
+        stroke(draw, np.stack([xs, ys], axis=1), colour)
+        stroke(draw, np.array([(right - 210.0, y), (right - 180.0, y)]), colour)
         draw.text((right - 172, y), name, fill=_INK, font=small, anchor="lm")
     return write_image(path, np.asarray(canvas))
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, points: np.ndarray, colour: tuple[int, ...]) -> None:
+    draw.line([(float(x), float(y)) for x, y in points], fill=colour, width=3, joint="curve")
+
+
+def _draw_dashes(draw: ImageDraw.ImageDraw, points: np.ndarray, colour: tuple[int, ...]) -> None:
+    """Draw a line through points (N, 2) as dashes of eight pixels with five between them."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    for start in np.arange(0.0, along[-1], 13.0):
+        ends = np.linspace(start, min(start + 8, along[-1]), 5)
+        _draw_line(draw, np.stack([np.interp(ends, along, p) for p in points.T], axis=1), colour)

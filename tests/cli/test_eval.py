@@ -48,7 +48,7 @@ def test_now_writes_every_report_and_compares(now_folders, tmp_path, capsys):
     data, predictions = now_folders
     output = tmp_path / "report"
     pair = [str(predictions), f"same={predictions}"]
-    arguments = ["eval", "now", "--compare", *pair, "--data", str(data), "--heat"]
+    arguments = ["eval", "now", "--compare", *pair, "--data", str(data)]
     assert run([*arguments, "-o", str(output)]) == 0
     captured = capsys.readouterr()
     assert "same against pred: +0.000 mm [+0.000, +0.000] on 2 items of 1 persons" in captured.err
@@ -56,7 +56,9 @@ def test_now_writes_every_report_and_compares(now_folders, tmp_path, capsys):
     for name in ("curve.png", "items.csv", "same/items.csv", "pred/heat/A/selfie/one.png"):
         assert (output / name).is_file(), name
     assert run([*arguments[:3], *arguments[5:]]) == 2
-    assert run(["eval", "now", *pair, "--data", str(data), "--heat"]) == 2
+    plain = ["eval", "now", str(predictions), "--data", str(data), "--no-heat"]
+    assert run([*plain, "-o", str(tmp_path / "plain")]) == 0
+    assert not (tmp_path / "plain/heat").exists()
 
 
 def test_now_gives_the_same_document_in_two_processes(now_folders, capsys):

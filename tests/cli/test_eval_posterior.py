@@ -21,7 +21,11 @@ def test_posterior_prints_one_document_and_draws(tmp_path, capsys, monkeypatch):
     document = json.loads(captured.out)
     assert {row["deviations"] for row in document["rows"]} == {"shipped", "estimated"}
     assert "4 fits" in captured.err.splitlines()[-1]
-    assert (report / "calibration.png").stat().st_size > 1000
+    for name in ("calibration.png", "curve.png"):
+        assert (report / name).stat().st_size > 1000
+    for kind in ("heat", "stated"):
+        assert len(list((report / kind / "landmark_fit").glob("head00*_yaw0.png"))) == 4
+    assert len((report / "items.csv").read_text().splitlines()) == 1 + 4
     assert json.loads((report / "report.json").read_text()) == document
 
 

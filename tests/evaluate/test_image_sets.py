@@ -97,6 +97,8 @@ def test_command(heads_file, told, tmp_path, capsys):
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert document["protocol"]["photos"] == [2]
+    for name in ("curve.png", "items.csv", "set_fit_2/heat/head000.png", "mean_face/heat/mean.png"):
+        assert (tmp_path / "report" / name).is_file(), name
     assert captured.err.splitlines()[-1].startswith("1 heads in ")
     assert run([*arguments, "--photometric"]) == 0
     assert "set_fit_photometric" in capsys.readouterr().out

@@ -101,6 +101,12 @@ def test_command(heads_file, blind, tmp_path, capsys):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["metrics"]["missing"] == 2
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
+    # Two of the four pictures showed a face: each method's errors are drawn on what it has.
+    drawn = {p.parent.name: 0 for p in (tmp_path / "out").rglob("heat*/*.png")}
+    assert set(drawn) == {"heat", "heat_corresponded"}
+    assert len(list((tmp_path / "out/landmark_fit/heat").iterdir())) == 2 + 1
+    assert len(list((tmp_path / "out/exact_landmark_fit/heat_corresponded").iterdir())) == 4 + 1
+    assert [p.name for p in (tmp_path / "out/mean_face/heat").iterdir()] == ["mean.png"]
 
 
 def test_another_methods_meshes_are_scored_beside(heads_file, blind, tmp_path, capsys):
@@ -113,6 +119,7 @@ def test_another_methods_meshes_are_scored_beside(heads_file, blind, tmp_path, c
         write_mesh(path, Mesh(neutral[head].astype(np.float64), model.faces))
     arguments = ["eval", "truth", "--heads", str(heads_file), "--count", "2", "--size", "96"]
     arguments += ["--yaw", "20", "--predictions", f"exact={tmp_path / 'mine'}", "--json"]
+    arguments.append("--no-heat")
     assert run([*arguments, "-o", str(tmp_path / "out")]) == 5
     captured = capsys.readouterr()
     document = json.loads(captured.out)
