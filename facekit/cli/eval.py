@@ -253,9 +253,10 @@ def speed(
 
     Example: facekit eval speed --what rasterise --what lm68 --json
     """
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.reports import rows_csv, write_report
     from facekit.evaluate.speed import measure, select_cases
     from facekit.evaluate.speed_cases import default_cases
+    from facekit.io.atomic import write_text
 
     start = time.monotonic()
     names = [name for text in what or [] for name in text.split(",") if name]
@@ -269,6 +270,8 @@ def speed(
         out.warn(f"{key}: {reason}")
     if output is not None:
         write_report(output, document)
+        timings = [{"key": key, **row} for key, row in document["metrics"].items()]
+        write_text(output / "items.csv", rows_csv(timings))
     metrics = document["metrics"]
     if as_json:
         out.json(document)

@@ -76,7 +76,13 @@ def aflw2000(
             make_folder(folder)
         with out.progress("aflw2000") as progress:
             return evaluate_aflw(
-                path, faces, options, dense=dense, strict=strict, progress=progress
+                path,
+                faces,
+                options,
+                dense=dense,
+                strict=strict,
+                pictures=None if folder is None else folder / "heat",
+                progress=progress,
             )
 
     return run_methods(

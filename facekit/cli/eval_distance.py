@@ -58,8 +58,10 @@ def distance(
 
     Example: facekit eval distance --heads heads.npz --json
     """
+    import numpy as np
+
     from facekit.evaluate.distance import DistanceOptions, evaluate_distance
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.reports import write_error_report
     from facekit.evaluate.truth import parse_angles
 
     start = time.monotonic()
@@ -74,9 +76,16 @@ def distance(
         size=size,
     )
     with out.progress("distance") as progress:
-        _, document = evaluate_distance(options, heads_file=heads, progress=progress)
+        items, document = evaluate_distance(options, heads_file=heads, progress=progress)
     if output is not None:
-        write_report(output, document)
+        errors: dict[str, list[float]] = {}
+        for item in items:
+            error = 100 * abs(item.found_mm / item.distance_mm - 1)
+            errors.setdefault(f"{item.labeller}, {item.focal}", []).append(error)
+        lines = {name: np.array(values) for name, values in errors.items()}
+        write_error_report(
+            output, document, lines, limit=50.0, what="error of the distance", unit="%"
+        )
     if as_json:
         out.json(document)
     else:

@@ -143,9 +143,11 @@ def conditions(
 
     Example: facekit eval conditions --heads heads.npz --photometric --count 50
     """
+    import numpy as np
+
     from facekit.evaluate.condition_bench import evaluate_conditions
     from facekit.evaluate.conditions import CONDITIONS
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.reports import write_error_report
     from facekit.evaluate.truth import TruthOptions
 
     start = time.monotonic()
@@ -167,7 +169,12 @@ def conditions(
             progress=progress,
         )
     if output is not None:
-        write_report(output, document)
+        errors: dict[str, list[float]] = {}
+        for item in items:
+            if not item.reason:
+                errors.setdefault(f"{item.method}, {item.condition}", []).append(item.now_mm)
+        lines = {name: np.array(values) for name, values in errors.items()}
+        write_error_report(output, document, lines, limit=3.0, what="median distance", unit="mm")
     if as_json:
         out.json(document)
     else:

@@ -29,6 +29,7 @@ def solvers(
     model: opt.Model = "builtin",
     source: opt.BenchLandmarks = opt.LandmarkSource.BUILTIN,
     size: opt.PictureSize = 512,
+    heat: opt.Heat = True,
     seed: opt.Seed = 0,
     output: opt.ReportFolder = None,
     allow_download: opt.AllowDownload = False,
@@ -43,7 +44,7 @@ def solvers(
     Example: facekit eval solvers b --count 4 --json
     """
     from facekit.evaluate.gate_bench import gate_rows
-    from facekit.evaluate.reports import write_report
+    from facekit.evaluate.head_reports import write_head_report
     from facekit.evaluate.solvers import ADAM_FIT, PHOTOMETRIC_FIT, evaluate_solvers
     from facekit.evaluate.truth import TruthOptions, parse_angles
 
@@ -68,12 +69,7 @@ def solvers(
         )
     document = result.document
     if output is not None:
-        distances = [
-            s.distances
-            for s in result.scores
-            if s.method == PHOTOMETRIC_FIT and s.distances is not None
-        ]
-        write_report(output, document, distances=distances)
+        write_head_report(output, result.scores, document, result.heads, heat=heat)
     found = document["solvers"]
     if as_json:
         out.json(document)

@@ -9,7 +9,7 @@ means, and its deviation that of the three. Dense variants after Y. Feng et al. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from facekit.evaluate.scan_reports import (
     scan_document,
     strictly,
 )
-from facekit.evaluate.volume import VolumeOptions, reconstruction_nme
+from facekit.evaluate.volume import VolumeOptions, draw_picture_errors, reconstruction_nme
 
 VARIANTS = ("2d", "3d", "dense-2d", "dense-3d", "reconstruction")
 BINS = ("0-30", "30-60", "60-90")
@@ -139,6 +139,7 @@ def evaluate_aflw(
     *,
     dense: Path | None = None,
     strict: bool = False,
+    pictures: Path | None = None,
     progress: Progress | None = None,
 ) -> ScanEvaluation:
     """Score predictions of AFLW2000-3D; values are percent.
@@ -150,6 +151,7 @@ def evaluate_aflw(
         dense: folder of truth meshes by image name, in pixels (x right, y down, any depth); only
             for the dense variants.
         strict: an item with a warning has no valid result.
+        pictures: folder for the dense variants' heat maps, or None.
         progress: called with images done and their number.
 
     Raises:
@@ -177,7 +179,7 @@ def evaluate_aflw(
             if sparse is not None:
                 errors, warnings = _sparse(sparse.points(name), truth, row, chosen)
             else:
-                errors, warnings = _dense(name, meshes, truth, row, chosen)
+                errors, warnings = _dense(name, meshes, truth, row, chosen, pictures)
             value = float(errors.mean())
             item = ScanItem(
                 name,
@@ -268,6 +270,7 @@ def _dense(
     truth: AflwTruth,
     row: int,
     options: AflwOptions,
+    pictures: Path | None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     predicted, truths = meshes
     if name not in truths:
@@ -285,11 +288,16 @@ def _dense(
         eyes = float(np.linalg.norm(marks[36] - marks[45]))
         chosen = VolumeOptions(align="similarity")
         score = reconstruction_nme(target.vertices, moved, eyes, options=chosen, same_topology=same)
-        return score.distances, ()
-    if not same:
+        errors = score.distances
+    elif not same:
         raise ItemError(
             f"dense variants need one topology: the truth has {len(target.vertices)} vertices, "
             f"the prediction {len(face.vertices)}; variant reconstruction compares others"
         )
-    depth = options.variant == "dense-3d"
-    return point_errors(moved, target.vertices, box_size(marks), depth=depth), ()
+    else:
+        depth = options.variant == "dense-3d"
+        errors = point_errors(moved, target.vertices, box_size(marks), depth=depth)
+    if pictures is not None:
+        path = pictures / f"{name}.png"
+        draw_picture_errors(path, replace(target, landmarks={}), errors, title=name)
+    return errors, ()

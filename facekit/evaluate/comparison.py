@@ -12,11 +12,10 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.evaluate.now import SCHEMA
-from facekit.evaluate.reports import write_report
+from facekit.evaluate.reports import curves_csv, write_report
 from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem, pooled, write_scan_report
 from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
-from facekit.metrics.distances import cumulative_curve
 from facekit.metrics.statistics import paired_bootstrap
 
 # With fewer persons an interval says little.
@@ -216,7 +215,7 @@ def write_comparison(
     Raises:
         InputError: a folder cannot be made or written.
     """
-    written = write_report(folder, document)
+    written = write_report(folder, document, items=False)
     for name, evaluation in methods.items():
         written += write_scan_report(folder / name, evaluation, limit=limit, unit=unit, value=value)
     written.append(write_text(folder / "items.csv", comparison_csv(methods)))
@@ -230,14 +229,8 @@ def write_comparison(
         for name, items in lines.items()
     }
     everything = points if any(len(p) for p in points.values()) else values
-    marks = np.linspace(0, limit, 401)
-    columns = [cumulative_curve(errors, marks).percent for errors in everything.values()]
-    rows = [
-        ",".join([f"{mark:.4f}", *(f"{column[k]:.4f}" for column in columns)])
-        for k, mark in enumerate(marks)
-    ]
-    head = ",".join([f"error_{'percent' if unit == '%' else unit}", *everything])
-    written.append(write_text(folder / "curve.csv", "\n".join([head, *rows, ""])))
+    text = curves_csv(f"error_{'percent' if unit == '%' else unit}", everything, limit=limit)
+    written.append(write_text(folder / "curve.csv", text))
     for file, errors, xlabel, of in (
         ("curve.png", points, f"distance of a point, {unit}", "points"),
         ("curve_items.png", values, f"{value}, {unit}", "predictions"),

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from facekit.evaluate.reports import write_report
+from facekit.evaluate.reports import curves_csv, write_report
 from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
-from facekit.metrics.distances import cumulative_curve
 
 # Right end of the curves: the error from which an image is a failure.
 LIMIT_PERCENT = 10.0
@@ -34,16 +33,10 @@ def write_landmark_report(folder: Path, document: dict[str, Any]) -> list[Path]:
     """
     documents = document.get("detectors", {"error": document})
     errors = {name: _errors(one) for name, one in documents.items()}
-    marks = np.linspace(0, LIMIT_PERCENT, 201)
-    columns = [cumulative_curve(values, marks).percent for values in errors.values()]
-    rows = [
-        ",".join([f"{mark:.2f}", *(f"{column[k]:.4f}" for column in columns)])
-        for k, mark in enumerate(marks)
-    ]
-    names = list(errors) if "detectors" in document else ["percent"]
-    written = write_report(folder, document)
+    written = write_report(folder, document, items=False)
     written.append(write_text(folder / "items.csv", _items_csv(documents)))
-    text = "\n".join([",".join(["error_percent", *names]), *rows, ""])
+    named = errors if "detectors" in document else {"percent": errors["error"]}
+    text = curves_csv("error_percent", named, limit=LIMIT_PERCENT, count=201)
     written.append(write_text(folder / "curve.csv", text))
     written.append(
         draw_curves(

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.evaluate.now import SCHEMA
-from facekit.evaluate.reports import rows_csv, write_report
+from facekit.evaluate.reports import curves_csv, rows_csv, write_report
 from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
-from facekit.metrics.distances import cumulative_curve, summarise
+from facekit.metrics.distances import summarise
 
 MAIN = "prediction"
 
@@ -131,11 +131,9 @@ def write_scan_report(
     distances = {name: pooled(items) for name, items in everything.items()}
     own = [i.distances for i in evaluation.items if i.distances is not None]
     lengths = own if own and unit == "mm" else None
-    written = write_report(folder, evaluation.document, distances=lengths)
+    written = write_report(folder, evaluation.document, distances=lengths, items=False)
     if own and unit != "mm":
-        curve = cumulative_curve(distances[MAIN], np.linspace(0, limit, 401))
-        rows = [f"{e:.4f},{p:.4f}" for e, p in zip(curve.error, curve.percent, strict=True)]
-        text = "\n".join(["error_percent,percent", *rows, ""])
+        text = curves_csv("error_percent", {"percent": distances[MAIN]}, limit=limit)
         written.append(write_text(folder / "curve.csv", text))
     written.append(write_text(folder / "items.csv", items_csv(evaluation.items)))
     name = str(evaluation.document["protocol"].get("name", ""))

@@ -22,6 +22,7 @@ from facekit.evaluate.gate_bench import PHOTOMETRIC_FIT, paired_difference
 from facekit.evaluate.gates import gate_pictures
 from facekit.evaluate.heads import (
     HeadScore,
+    HeadSet,
     Picture,
     Predict,
     heads_report,
@@ -64,11 +65,12 @@ class Pair(NamedTuple):
 
 
 class SolverResult(NamedTuple):
-    """The scores, each picture's pair, and the JSON document."""
+    """The scores, each picture's pair, the JSON document, and the heads."""
 
     scores: list[HeadScore]
     pairs: list[Pair]
     document: dict[str, Any]
+    heads: HeadSet
 
 
 @dataclass
@@ -275,7 +277,7 @@ def evaluate_solvers(
         scores, PHOTOMETRIC_FIT, ADAM_FIT, seed=options.seed
     )
     document["machine"] = describe_machine()
-    return SolverResult(scores, bench.pairs, document)
+    return SolverResult(scores, bench.pairs, document, heads)
 
 
 def summarise_pairs(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ volumetric CNN regression, ICCV 2017, section 4 and equation 2.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -227,16 +227,7 @@ def _item(
     except FacekitError as error:
         return ScanItem(key, group, warnings=warnings, error=str(error))
     if inputs.pictures is not None:
-        draw_heat_map(
-            inputs.pictures / f"{key}.png",
-            truth.vertices,
-            truth.faces,
-            score.distances,
-            axes=face_axes(truth),
-            limit=15.0,
-            unit="%",
-            title=key,
-        )
+        draw_picture_errors(inputs.pictures / f"{key}.png", truth, score.distances, title=key)
     details = {
         "median": float(np.median(score.distances)),
         "vertices": len(score.distances),
@@ -262,4 +253,36 @@ def score_faces(
         float(np.linalg.norm(marks[0] - marks[3])),
         options=options,
         same_topology=same,
+    )
+
+
+def draw_picture_errors(path: Path, face: FaceSurface, errors: np.ndarray, *, title: str) -> Path:
+    """Draw errors (V,) in percent on a face in any frame, a picture's with either sign of depth.
+
+    Where its nose lies behind its eyes and mouth (without landmarks: its middle behind its rim)
+    the frame is left-handed, and depth is drawn the other way.
+
+    Args:
+        path: the ``.png``.
+        face: with landmarks that ``face_axes`` takes; without any its x is taken to go right and
+            its y down.
+        errors: of its vertices.
+        title: over the picture.
+    """
+    mesh = face.vertices
+    if face.landmarks:
+        marks, axes = face.marks("now7"), face_axes(face)
+        ahead = (marks[4] - marks[[0, 3, 5, 6]].mean(axis=0)) @ axes[1]
+    else:
+        axes = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
+        off = np.linalg.norm(mesh[:, :2] - np.median(mesh[:, :2], axis=0), axis=1)
+        ahead = mesh[off > np.median(off), 2].mean() - mesh[off <= np.median(off), 2].mean()
+    if ahead < 0:
+        flip = np.array([1.0, 1.0, -1.0])
+        mesh = mesh * flip
+        if face.landmarks:
+            flipped = {name: points * flip for name, points in face.landmarks.items()}
+            axes = face_axes(replace(face, vertices=mesh, landmarks=flipped))
+    return draw_heat_map(
+        path, mesh, face.faces, errors, axes=axes, limit=15.0, unit="%", title=title
     )

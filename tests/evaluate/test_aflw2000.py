@@ -268,7 +268,11 @@ def test_dense_variants(tmp_path):
     write_face(tmp_path / f"pred/{NAMES[2]}.obj", face(9, 11), marks=None)
     results = {
         variant: evaluate_aflw(
-            tmp_path / "pred", small, AflwOptions(variant=variant), dense=tmp_path / "truth"
+            tmp_path / "pred",
+            small,
+            AflwOptions(variant=variant),
+            dense=tmp_path / "truth",
+            pictures=tmp_path / "heat" / variant,
         ).items
         for variant in ("dense-2d", "dense-3d", "reconstruction")
     }
@@ -280,6 +284,8 @@ def test_dense_variants(tmp_path):
     assert results["reconstruction"][1].value < 0.01
     assert "one topology" in results["dense-2d"][2].error
     assert 0 < results["reconstruction"][2].value < 20
+    drawn = sorted(p.parent.name for p in (tmp_path / "heat").rglob("*.png"))
+    assert drawn == ["dense-2d"] * 2 + ["dense-3d"] * 2 + ["reconstruction"] * 3
     with pytest.raises(InputError, match="--dense"):
         evaluate_aflw(tmp_path / "pred", small, AflwOptions(variant="dense-2d"))
 

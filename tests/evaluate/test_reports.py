@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facekit.errors import InputError
-from facekit.evaluate.reports import write_report
+from facekit.evaluate.reports import rows_csv, write_error_report, write_report
 
 
 def test_report_and_curve(tmp_path):
@@ -29,3 +29,24 @@ def test_output_in_the_way(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be made"):
         write_report(tmp_path / "file" / "out", {})
+
+
+def test_items_become_rows(tmp_path):
+    rows = [{"a": 1, "b": None}, {"b": [1, 2], "c": {"d": [3]}}, {"c": [[1, 2], [3, 4]]}]
+    assert rows_csv(rows).splitlines() == [
+        "a,b,c", "1,,", ',1; 2,"{""d"": [3]}"', ',,"[[1, 2], [3, 4]]"',
+    ]  # fmt: skip
+    files = write_report(tmp_path, {"items": rows})
+    assert [f.name for f in files] == ["report.json", "items.csv"]
+    assert (tmp_path / "items.csv").read_text() == rows_csv(rows)
+
+
+def test_named_errors_have_a_curve_each(tmp_path):
+    document = {"protocol": {"name": "distance"}, "items": [{"head": 1}]}
+    errors = {"a": np.array([1.0, 3.0]), "b": np.array([0.5, np.inf])}
+    files = write_error_report(tmp_path, document, errors, limit=4.0, what="error", unit="%")
+    assert [f.name for f in files] == ["report.json", "items.csv", "curve.csv", "curve.png"]
+    rows = [row.split(",") for row in (tmp_path / "curve.csv").read_text().splitlines()]
+    assert rows[0] == ["error_percent", "a", "b"]
+    assert [float(x) for x in rows[101]] == [1.0, 50.0, 50.0]
+    assert [float(x) for x in rows[-1]] == [4.0, 100.0, 50.0]

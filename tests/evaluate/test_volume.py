@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from facekit.cli.main import run
 from facekit.errors import InputError, ItemError
+from facekit.evaluate import volume
 from facekit.evaluate.micc import ScanInputs
 from facekit.evaluate.volume import (
     VolumeOptions,
@@ -153,3 +154,28 @@ def test_command(folders, tmp_path, capsys):
     assert float(capsys.readouterr().out.splitlines()[1].split()[2]) < 1e-3
     assert run([*arguments, "--align", "affine"]) == 2
     assert run(["eval", "volume", str(predictions), "--data", str(tmp_path / "none")]) == 3
+
+
+def test_a_face_is_drawn_from_the_front_whichever_way_depth_goes(tmp_path, monkeypatch):
+    item = face(20, 26)
+    seen = []
+
+    def draw(path, vertices, faces, errors, *, axes, **how):
+        up, out = axes
+        seen.append(vertices @ np.stack([np.cross(up, out), up, out], axis=1))
+        return path
+
+    monkeypatch.setattr(volume, "draw_heat_map", draw)
+    errors = np.zeros(len(item.vertices))
+    for flip in ([1, 1, 1], [1, -1, -1], [1, -1, 1]):  # mm; pixels, z away and towards
+        marks = {name: points * flip for name, points in item.landmarks.items()}
+        turned = dataclasses.replace(item, vertices=item.vertices * flip, landmarks=marks)
+        volume.draw_picture_errors(tmp_path / "x.png", turned, errors, title="x")
+        if flip[1] < 0:  # in pixels not even landmarks are needed
+            blank = dataclasses.replace(turned, landmarks={})
+            volume.draw_picture_errors(tmp_path / "x.png", blank, errors, title="x")
+    for other in (seen[1], seen[3]):
+        np.testing.assert_allclose(other, seen[0], atol=1e-6)
+    for other in (seen[2], seen[4]):
+        np.testing.assert_allclose(other[:, 0], seen[0][:, 0], atol=1e-6)
+        assert np.corrcoef(other[:, 2], seen[0][:, 2])[0, 1] > 0.9
