@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -19,21 +18,6 @@ from facekit.morphable.model import MorphableModel
 from facekit.types import LandmarkMap
 
 NUM_JAW = 17
-
-
-class CompiledBasis(NamedTuple):
-    """A basis axis by axis: row d * P + p is axis d of row p.
-
-    Attributes:
-        shape: mean (3, P), normals (3, P), identity modes (3 P, K), expression modes (3 P, E),
-            strips (17, S) filled up with their last row.
-        mean, identity, expression: those of the landmarks' own rows.
-    """
-
-    shape: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-    mean: np.ndarray
-    identity: np.ndarray
-    expression: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,25 +62,6 @@ class LandmarkBasis:
         chosen = seen.argmax(axis=1)
         rows[: len(chosen)] = self._padded[np.arange(len(chosen)), chosen]
         return rows
-
-    @cached_property
-    def compiled(self) -> CompiledBasis:
-        """The same for the compiled solver; made once."""
-
-        def by_axis(values: np.ndarray) -> np.ndarray:
-            whole = np.moveaxis(values, 1, 0).reshape(3 * len(values), -1)
-            return np.ascontiguousarray(whole, np.float64)
-
-        K = self.num_identity
-        mean, normals = (np.ascontiguousarray(v.T, np.float64) for v in (self.mean, self.normals))
-        identity, expression = by_axis(self.modes[:, :, :K]), by_axis(self.modes[:, :, K:])
-        front = by_axis(self.modes[:68])
-        return CompiledBasis(
-            (mean, normals, identity, expression, self._padded.astype(np.int64)),
-            np.ascontiguousarray(mean[:, :68]),
-            np.ascontiguousarray(front[:, :K]),
-            np.ascontiguousarray(front[:, K:]),
-        )
 
     @cached_property
     def _padded(self) -> np.ndarray:

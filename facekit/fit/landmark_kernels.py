@@ -1,9 +1,9 @@
-"""Compiled parts of the landmark solver: geometry, noise, and one blocked elimination.
+"""Compiled parts of the landmark solver: where the points are, how sure of them, what moves them.
 
 Residuals come in the order of all x, then all y: row a * 68 + i is axis a of landmark i. Points and
 modes come the same way, axis by axis, so that every inner loop runs over neighbouring landmarks.
-``fit.landmark_solver`` says what is solved; ``fit.landmark_problem`` has the same formulas in plain
-array operations.
+Loops only, and none calls another: what calls arrays' own methods takes numba seconds to compile.
+``fit.landmark_problem`` has the same formulas in plain array operations.
 """
 
 from __future__ import annotations
@@ -12,102 +12,37 @@ import numba
 import numpy as np
 
 NUM = 68
-BLOCK = 17
 # Variance factor of a point that does not count at all.
-_LEFT_OUT = 1e8
+LEFT_OUT = 1e8
 
 
-@numba.njit(nogil=True, cache=True)
-def turn(rotation, step):
-    """Turn a rotation (3, 3) by a rotation vector (3,) in the camera frame, in place."""
-    angle = np.sqrt(step[0] ** 2 + step[1] ** 2 + step[2] ** 2)
-    if angle < 1e-12:
-        s, c = 1.0, 0.5
-    else:
-        s, c = np.sin(angle) / angle, (1 - np.cos(angle)) / angle**2
-    x, y, z = step[0], step[1], step[2]
-    for k in range(3):
-        a, b, d = rotation[0, k], rotation[1, k], rotation[2, k]
-        # w x v and w x (w x v)
-        p, q, r = y * d - z * b, z * a - x * d, x * b - y * a
-        rotation[0, k] = a + s * p + c * (y * r - z * q)
-        rotation[1, k] = b + s * q + c * (z * p - x * r)
-        rotation[2, k] = d + s * r + c * (x * q - y * p)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def view(points, rotation, translation, camera, zoom, seen, image, slope, head):
+    """Look at points (204,) of the head's frame.
 
-
-@numba.njit(nogil=True, cache=True)
-def project(points, rotation, translation, camera, zoom, seen, image):
-    """Put points (204,) into the camera's frame ``seen`` (3, 68) and the picture (2, 68).
-
-    ``camera`` is (fx, fy, cx, cy); both focal lengths are multiplied by ``zoom``.
+    Args:
+        camera: (fx, fy, cx, cy); both focal lengths are multiplied by ``zoom``.
+        seen: (3, 68) positions in the camera's frame, written; image: (2, 68) in the picture.
+        slope: (2, 3, 68) derivatives of the picture by positions in the camera's frame, written.
+        head: the same by positions in the head's frame.
     """
-    fx, fy = camera[0] * zoom, camera[1] * zoom
     for i in range(NUM):
         x, y, z = points[i], points[NUM + i], points[2 * NUM + i]
         for d in range(3):
             seen[d, i] = rotation[d, 0] * x + rotation[d, 1] * y + rotation[d, 2] * z
             seen[d, i] += translation[d]
         depth = max(seen[2, i], 1.0)
-        image[0, i] = fx * seen[0, i] / depth + camera[2]
-        image[1, i] = fy * seen[1, i] / depth + camera[3]
-
-
-@numba.njit(nogil=True, cache=True)
-def place(near, identity, expression, push, points):
-    """Write where the points are: (204,) in the head's frame, and what the identity adds to them.
-
-    ``near`` has the mean (3, 68), identity modes (204, K) and expression modes (204, E).
-    """
-    mean = near[0].ravel()
-    np.dot(near[1], identity, push)
-    np.dot(near[2], expression, points)
-    for i in range(len(points)):
-        points[i] += mean[i] + push[i]
-
-
-@numba.njit(nogil=True, cache=True)
-def slopes(seen, camera, zoom, out):
-    """Write the derivatives (2, 3, 68) of the picture by positions in the camera's frame."""
-    for i in range(NUM):
-        depth = max(seen[2, i], 1.0)
         for a in range(2):
             scale = camera[a] * zoom / depth
-            out[a, 0, i] = scale if a == 0 else 0.0
-            out[a, 1, i] = scale if a == 1 else 0.0
-            out[a, 2, i] = -scale * seen[a, i] / depth
-
-
-@numba.njit(nogil=True, cache=True)
-def visible(points, normals, strips, rotation, translation, rows):
-    """Write the jaw's rows on the outline; say whether one changed.
-
-    Args:
-        points, normals: (3, P) head frame.
-        strips: (17, S) rows of the candidates, the last one filled up.
-        rows: (68,) rows of the landmarks, changed in place.
-    """
-    place = np.zeros(3)
-    for d in range(3):
-        for k in range(3):
-            place[d] += rotation[k, d] * translation[k]
-    changed = False
-    for j in range(strips.shape[0]):
-        chosen = strips[j, strips.shape[1] - 1]
-        for s in range(strips.shape[1]):
-            p = strips[j, s]
-            towards = 0.0
+            image[a, i] = scale * seen[a, i] + camera[2 + a]
+            slope[a, 0, i] = scale if a == 0 else 0.0
+            slope[a, 1, i] = scale if a == 1 else 0.0
+            slope[a, 2, i] = -scale * seen[a, i] / depth
             for d in range(3):
-                towards += normals[d, p] * (points[d, p] + place[d])
-            if towards < 0:
-                chosen = p
-                break
-        if rows[j] != chosen:
-            rows[j] = chosen
-            changed = True
-    return changed
+                head[a, d, i] = scale * rotation[a, d] + slope[a, 2, i] * rotation[2, d]
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def labeller(covariance, rotation, translation, camera, zoom, growth, noise_px, out):
     """Write each landmark's covariance (2, 2, 68) in px^2; return the pixels per millimetre."""
     depth = max(translation[2], 1.0)
@@ -128,7 +63,7 @@ def labeller(covariance, rotation, translation, camera, zoom, growth, noise_px, 
     return px_per_mm
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def reweigh(image, observed, scatter, extra, dof, weights):
     """Write outliers' weights (68,).
 
@@ -144,20 +79,7 @@ def reweigh(image, observed, scatter, extra, dof, weights):
         weights[i] = min((dof + 2) / (dof + squared), 1.0)
 
 
-@numba.njit(nogil=True, cache=True)
-def pull(precision, values, mean, out):
-    """Write P (v - m) of a Gaussian prior to the front of ``out``; return (v - m)^T P (v - m)."""
-    total = 0.0
-    for e in range(len(values)):
-        part = 0.0
-        for f in range(len(values)):
-            part += precision[e, f] * (values[f] - mean[f])
-        out[e] = part
-        total += part * (values[e] - mean[e])
-    return total
-
-
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def marginal(slope, known, discrepancy, size, scatter, trust, weights, zooming, out):
     """Write the upper triangle of the residuals' covariance with the identity integrated out.
 
@@ -167,7 +89,7 @@ def marginal(slope, known, discrepancy, size, scatter, trust, weights, zooming, 
         discrepancy: (68, 68) mm^2 on either axis; size: its factor, px^2 per mm^2.
         scatter: (2, 2, 68) the labeller's covariances; trust, weights: (68,).
         zooming: (2, 68) of the perspective's noise, a rank of its own.
-        out: (136, >= 136).
+        out: (136, 136).
     """
     moved = np.empty((2, 3, NUM))
     for i in range(NUM):
@@ -181,117 +103,79 @@ def marginal(slope, known, discrepancy, size, scatter, trust, weights, zooming, 
                     )
         for a in range(2):
             for b in range(a, 2):
-                row = out[a * NUM + i, b * NUM : (b + 1) * NUM]
+                same = size if a == b else 0.0
                 for j in range(NUM):
-                    row[j] = (
+                    out[a * NUM + i, b * NUM + j] = (
                         moved[a, 0, j] * slope[b, 0, j]
                         + moved[a, 1, j] * slope[b, 1, j]
                         + moved[a, 2, j] * slope[b, 2, j]
                         + zooming[a, i] * zooming[b, j]
+                        + same * discrepancy[i, j]
                     )
-                if a == b:
-                    for j in range(NUM):
-                        row[j] += size * discrepancy[i, j]
-                row[i] += scatter[a, b, i] / max(trust[i] * weights[i], 1 / _LEFT_OUT)
+                out[a * NUM + i, b * NUM + i] += scatter[a, b, i] / max(
+                    trust[i] * weights[i], 1 / LEFT_OUT
+                )
 
 
-@numba.njit(nogil=True, cache=True)
-def eliminate(work, count, block):
-    """Factor [S | X] in place to [U | U^-T X] with S = U^T U; say whether S is positive definite.
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def columns(expression, seen, image, slope, head, translation, camera, zooms, residual, out):
+    """Write the slopes of the residuals by expression, pose and focal length, then the residuals.
 
     Args:
-        work: (n, n + m); of S the upper triangle is read. What is below U is left undefined.
-        count: n; block: rows at a time, a divisor of n.
+        expression: (E, 204) modes.
+        seen, image, slope, head: see ``view``; translation: (3,); camera: (fx, fy, cx, cy).
+        zooms: 1 where the focal length is free, else 0.
+        residual: (2, 68).
+        out: (E + 6 + zooms + 1, 136).
     """
-    width = work.shape[1]
-    panel = np.empty((block, width))
-    square = np.empty((count, width))
-    for first in range(0, count, block):
-        last = first + block
-        for j in range(first, last):
-            pivot = work[j, j]
-            if not pivot > 0:
-                return False
-            scale = 1 / np.sqrt(pivot)
-            for k in range(j, width):
-                work[j, k] *= scale
-            for i in range(j + 1, last):
-                factor = work[j, i]
-                for k in range(i, width):
-                    work[i, k] -= factor * work[j, k]
-        rest = count - last
-        if rest == 0:
-            break
-        left = panel.ravel()[: block * rest].reshape(block, rest)
-        right = np.empty((block, width - last))
-        for j in range(block):
-            left[j] = work[first + j, last:count]
-            right[j] = work[first + j, last:]
-        update = square.ravel()[: rest * (width - last)].reshape(rest, width - last)
-        np.dot(left.T, right, update)
-        for i in range(rest):
-            for k in range(i, width - last):
-                work[last + i, last + k] -= update[i, k]
-    return True
+    E = expression.shape[0]
+    for e in range(E):
+        for a in range(2):
+            for i in range(NUM):
+                out[e, a * NUM + i] = (
+                    head[a, 0, i] * expression[e, i]
+                    + head[a, 1, i] * expression[e, NUM + i]
+                    + head[a, 2, i] * expression[e, 2 * NUM + i]
+                )
+    for a in range(2):
+        for i in range(NUM):
+            x, y = seen[0, i] - translation[0], seen[1, i] - translation[1]
+            z = seen[2, i] - translation[2]
+            p, q, r = slope[a, 0, i], slope[a, 1, i], slope[a, 2, i]
+            at = a * NUM + i
+            # d(exp(w) R p)/dw = -[R p]x, so a row d of the slopes becomes (R p) x d
+            out[E, at], out[E + 1, at], out[E + 2, at] = y * r - z * q, z * p - x * r, x * q - y * p
+            out[E + 3, at], out[E + 4, at], out[E + 5, at] = p, q, r
+            if zooms:
+                along = p * translation[0] + q * translation[1] + r * translation[2]
+                out[E + 6, at] = image[a, i] - camera[2 + a] + along
+            out[E + 6 + zooms, at] = residual[a, i]
 
 
-@numba.njit(nogil=True, cache=True)
-def forward(factor, values):
-    """Solve U^T y = values (n,) in place, U the upper triangle of ``factor``."""
-    count = len(values)
-    for j in range(count):
-        values[j] /= factor[j, j]
-        value = values[j]
-        for k in range(j + 1, count):
-            values[k] -= value * factor[j, k]
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def damped(hessian, gradient, stuck, damping, out, force):
+    """Write a damped system (n, n), (n,) in which variables that are stuck stay where they are.
 
-
-@numba.njit(nogil=True, cache=True)
-def forward_many(factor, values, block):
-    """Solve U^T Y = values (n, m) in place, U the upper triangle of ``factor``.
-
-    ``block`` rows are done at a time, a divisor of n.
+    ``stuck`` (E,) is of the first E variables. Of ``out`` the upper triangle is written.
     """
-    count, width = values.shape
-    for first in range(0, count, block):
-        last = first + block
-        for j in range(first, last):
-            scale = 1 / factor[j, j]
-            for k in range(width):
-                values[j, k] *= scale
-            for i in range(j + 1, last):
-                part = factor[j, i]
-                for k in range(width):
-                    values[i, k] -= part * values[j, k]
-        if last < count:
-            left = factor[first:last, last:count].copy()
-            values[last:] -= np.dot(left.T, values[first:last])
+    n, E = len(gradient), len(stuck)
+    for i in range(n):
+        fixed = i < E and stuck[i]
+        force[i] = 0.0 if fixed else -gradient[i]
+        for j in range(i, n):
+            out[i, j] = 0.0 if fixed or (j < E and stuck[j]) else hessian[i, j]
+        out[i, i] = 1.0 if fixed else hessian[i, i] * (1 + damping)
 
 
-@numba.njit(nogil=True, cache=True)
-def backward(factor, values):
-    """Solve U x = values (n,) in place, U the upper triangle of ``factor``."""
-    count = len(values)
-    for j in range(count - 1, -1, -1):
-        values[j] = (values[j] - np.dot(factor[j, j + 1 : count], values[j + 1 :])) / factor[j, j]
-
-
-@numba.njit(nogil=True, cache=True)
-def damped_step(hessian, gradient, free, damping, step):
-    """Write the step (n,) of the free variables, the others' 0; say whether there is one."""
-    index = np.flatnonzero(free)
-    count = len(index)
-    work = np.empty((count, count + 1))
-    for i in range(count):
-        for j in range(i, count):
-            work[i, j] = hessian[index[i], index[j]]
-        work[i, i] *= 1 + damping
-        work[i, count] = -gradient[index[i]]
-    if not eliminate(work, count, max(count, 1)):
-        return False
-    found = work[:, count].copy()
-    backward(work, found)
-    step[:] = 0
-    for i in range(count):
-        step[index[i]] = found[i]
-    return True
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def farthest(points, image, other_points, other_image, px_per_mm):
+    """Return the farthest that a point went, mm, in the head's frame (204,) or the picture."""
+    most = 0.0
+    for i in range(NUM):
+        square, shift = 0.0, 0.0
+        for d in range(3):
+            square += (other_points[d * NUM + i] - points[d * NUM + i]) ** 2
+        for a in range(2):
+            shift += (other_image[a, i] - image[a, i]) ** 2
+        most = max(most, square, shift / px_per_mm**2)
+    return np.sqrt(most)

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.landmark_kernels import LEFT_OUT
+from facekit.fit.landmark_start import start_pose
 from facekit.fit.prior import FacePrior, model_prior
 from facekit.geometry.rotations import HEAD_TO_CAMERA, matrix_to_euler, rotvec_to_matrix
 from facekit.morphable.model import MorphableModel
@@ -61,7 +62,7 @@ class LandmarkFitConfig:
     log_focal_std: float = 0.0
     perspective_noise: float = 5e-4
     max_rounds: int = 25
-    tolerance_mm: float = 3e-3
+    tolerance_mm: float = 5e-3
 
 
 class LandmarkFit(NamedTuple):
@@ -99,8 +100,6 @@ class LandmarkFit(NamedTuple):
 
 # Change of the outliers' weights below which they are settled.
 _SMALL_CHANGE = 0.02
-# Variance factor of a point that does not count at all.
-_LEFT_OUT = 1e8
 
 
 class FaceState(NamedTuple):
@@ -184,33 +183,14 @@ class LandmarkProblem:
             log_focal: logarithm of the focal length to begin with over the prior's.
         """
         coefficients = np.clip(self.prior.mean, self.lower, self.upper)
-        model_points = self.basis.points(coefficients)[:68]
-        weights = np.where(np.arange(68) < 17, 0.2, 1.0) * self.trust
-        total = weights.sum()
-        if total <= 0:
-            raise ItemError("landmark fit: every landmark has confidence 0")
-        mean_model = weights @ model_points / total
-        mean_image = weights @ self.observed / total
-        image = (self.observed - mean_image) * weights[:, None]
-        spread = np.linalg.svd(image, compute_uv=False)
-        if spread[1] < 1e-3 * max(spread[0], 1e-9) or spread[1] < 1e-3:
-            raise ItemError("landmark fit: the landmarks lie on a point or a line")
-        affine, *_ = np.linalg.lstsq(
-            (model_points - mean_model) * weights[:, None], image, rcond=None
+        rotation, translation = start_pose(
+            self.basis.points(coefficients)[:68],
+            self.observed,
+            self.trust,
+            self.focal * np.exp(log_focal),
+            self.centre,
         )
-        scale = float(np.linalg.norm(affine, axis=0).mean())
-        u, _, vt = np.linalg.svd(affine.T, full_matrices=False)
-        first_two = u @ vt
-        rotation = np.vstack([first_two, np.cross(first_two[0], first_two[1])])
-        if (HEAD_TO_CAMERA @ rotation)[2, 2] < 0:
-            # The affine fit of a nearly flat set may show the back of the head: start frontal.
-            angle = np.arctan2(first_two[1, 0], first_two[0, 0])
-            turn = rotvec_to_matrix(np.array([0.0, 0.0, angle]))
-            rotation = turn @ HEAD_TO_CAMERA
-        focal = self.focal * np.exp(log_focal)
-        depth = float(focal.mean() / scale)
-        ray = np.append((mean_image - self.centre) / focal, 1.0)
-        return FaceState(coefficients, rotation, depth * ray - rotation @ mean_model, log_focal)
+        return FaceState(coefficients, rotation, translation, log_focal)
 
     def rows(self, state: FaceState) -> np.ndarray:
         """Rows of the landmarks for a state (the jaw's outline)."""
@@ -235,7 +215,7 @@ class LandmarkProblem:
     def noise(self, state: FaceState) -> np.ndarray:
         """Lower Cholesky factor (136, 136) of the landmarks' covariance in px^2."""
         labeller, px_per_mm = self._labeller(state)
-        trust = np.maximum(self.trust * self.weights, 1 / _LEFT_OUT)
+        trust = np.maximum(self.trust * self.weights, 1 / LEFT_OUT)
         covariance = px_per_mm**2 * self.discrepancy
         index = 2 * np.arange(68)
         for i in range(2):

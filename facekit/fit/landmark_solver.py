@@ -1,4 +1,4 @@
-"""The landmark fit's compiled solver.
+"""The landmark fit's solver.
 
 With the noise held, the residuals of 68 points are linear enough in the identity to integrate it
 out: under its prior the points scatter by a covariance that only the pose changes, so that what is
@@ -7,41 +7,40 @@ Every round
 
 1. renews the jaw's rows, the noise and the outliers' weights,
 2. factors the residuals' covariance S = C + J P J^T (136 x 136; J the slopes by the identity, P its
-   prior) together with the other variables' slopes and the residuals in one blocked elimination,
+   prior) and takes the other variables' slopes and the residuals through it,
 3. takes damped Gauss-Newton steps from this one linearisation, each with true residuals,
 4. gives the identity its most probable value under each step.
 
 A round whose first step moves no landmark any more ends the search: there S is that of the minimum.
-The pose is started from scaled orthography and a few steps with independent points.
+The pose is started from scaled orthography.
 """
 
 from __future__ import annotations
 
-import numba
-import numpy as np
+import math
+from dataclasses import replace
+from typing import NamedTuple
 
+import numpy as np
+from scipy.linalg.blas import dtrsv
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
+
+from facekit.errors import ItemError
+from facekit.fit.landmark_belief import Belief, Near
 from facekit.fit.landmark_kernels import (
-    BLOCK,
     NUM,
-    backward,
-    damped_step,
-    eliminate,
-    forward,
+    columns,
+    damped,
+    farthest,
     labeller,
     marginal,
-    place,
-    project,
-    pull,
     reweigh,
-    slopes,
-    turn,
-    visible,
+    view,
 )
-from facekit.fit.landmark_linear import gather, linearise
-from facekit.fit.landmark_start import BEHIND, DIVERGED, SOLVED, refine_pose, start_pose
-
-# Positions in ``settings``.
-GROWTH, NOISE_PX, DOF, FOCAL_STD, ZOOM_NOISE, TOLERANCE, ROUNDS, DISCREPANCY = range(8)
+from facekit.fit.landmark_problem import LandmarkFitConfig
+from facekit.fit.landmark_start import start_pose
+from facekit.fit.landmark_state import DIVERGED, Linearised, Photo, State
+from facekit.geometry.rotations import rotvec_to_matrix
 
 # Shape within which the outliers' weights are worth a look, mm.
 _NEAR_ENOUGH = 0.5
@@ -54,297 +53,281 @@ _NEARBY_MM = 400.0
 _MOST_DAMPING = 1e8
 
 
-@numba.njit(nogil=True, cache=True)
-def follow(shape, near, rotation, translation, identity, expression, rows):
-    """Take the rows on the outline under a pose and a face, in place."""
-    count = shape[0].shape[1]
-    push, points = np.empty(3 * count), np.empty(3 * count)
-    place((shape[0], shape[2], shape[3], near[3]), identity, expression, push, points)
-    if visible(points.reshape(3, count), shape[1], shape[4], rotation, translation, rows):
-        gather(shape[:4], rows, near)
+class _Look(NamedTuple):
+    """Points under a state; see ``landmark_kernels.view``. ``push`` is the identity's share."""
+
+    push: np.ndarray
+    points: np.ndarray
+    seen: np.ndarray
+    image: np.ndarray
+    slope: np.ndarray
+    head: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
-def search(shape, near, noise, prior, photo, settings, outline, weigh, tolerance, state, held):
-    """Move a state to the minimum of the posterior; return (status, rounds, merit).
+class LandmarkSolver:
+    """Fits one face to one photograph's points.
 
     Args:
-        shape: mean (3, P), normals (3, P), identity modes (3 P, K) in deviations of their prior,
-            expression modes (3 P, E), strips (17, S).
-        near: the same of the landmarks' rows, see ``gather``; changed where the outline moves.
-        noise: the labeller's (68, 2, 2) mm^2, discrepancy (68, 68) mm^2.
-        prior: of the expression: mean (E,), precision (E, E), bounds (E,), (E,).
-        photo: observed (2, 68), trust (68,), camera (4,).
-        settings: see the positions above.
-        outline: whether the jaw's rows follow the outline.
-        weigh: whether outliers lose weight.
-        tolerance: a round that moves no landmark by more (mm) is the last.
-        state: rotation (3, 3), translation (3,), identity (K,), expression (E,), log focal (1,),
-            rows (68,), weights (68,); all changed in place.
-        held: work (136, 136 + n + 1), G (136, n), H (n, n), head slopes (2, 3, 68): the last
-            round's, for the posterior.
+        belief: prior of the coefficients.
+        photo: what is fitted.
+        config: settings.
     """
-    rotation, translation, identity, expression, log_focal, rows, weights = state
-    mean, precision, low, high = prior
-    observed, trust, camera = photo
-    work, white, hessian, head = held
-    E, n = len(expression), white.shape[1]
-    free_focal = 1 if settings[FOCAL_STD] > 0 else 0
-    believed = 1 / settings[FOCAL_STD] ** 2 if free_focal else 0.0
-    seen, image = np.empty((3, NUM)), np.empty((2, NUM))
-    seen2, image2 = np.empty((3, NUM)), np.empty((2, NUM))
-    slope, scatter = np.empty((2, 3, NUM)), np.empty((2, 2, NUM))
-    zooming = np.zeros((2, NUM))
-    gradient, step, free = np.empty(n), np.empty(n), np.empty(n, np.bool_)
-    turned, moved = np.empty((3, 3)), np.empty(3)
-    guess, person, prior_pull = np.empty(E), np.empty(len(identity)), np.empty(E)
-    residual, left = np.empty(2 * NUM), np.empty(2 * NUM)
-    along, push, points = np.empty(3 * NUM), np.empty(3 * NUM), np.empty(3 * NUM)
-    push2, points2 = np.empty(3 * NUM), np.empty(3 * NUM)
-    damping, merit, rounds = 1e-6, 0.0, 0
-    while rounds < settings[ROUNDS]:
-        rounds += 1
-        zoom = np.exp(log_focal[0])
-        if outline and rounds <= _LAST_OUTLINE:
-            follow(shape, near, rotation, translation, identity, expression, rows)
-        place(near, identity, expression, push, points)
-        project(points, rotation, translation, camera, zoom, seen, image)
-        px_per_mm = labeller(
-            noise[0],
-            rotation,
-            translation,
-            camera,
-            zoom,
-            settings[GROWTH],
-            settings[NOISE_PX],
-            scatter,
+
+    def __init__(self, belief: Belief, photo: Photo, config: LandmarkFitConfig) -> None:
+        self._belief, self._photo, self._config = belief, photo, config
+        self._zooms = int(config.log_focal_std > 0)
+        self._believed = config.log_focal_std**-2.0 if self._zooms else 0.0
+        self._growth = config.outline_turn_growth if photo.outline else config.turn_growth
+        self._scatter = np.empty((2, 2, NUM))
+        self._zooming = np.zeros((2, NUM))
+        self._variables = len(belief.mean) + 6 + self._zooms
+
+    def solve(self) -> tuple[State, Linearised]:
+        """Return the face and the linear problem of its minimum.
+
+        A free focal length is begun from the prior's distance. Where the outline moves, two
+        distances may each hold their own: then nearby is tried as well, unless the first search
+        excludes it.
+
+        Raises:
+            ItemError: the points are degenerate or the search diverges.
+        """
+        state = self._begin(0.0)
+        distance = state.translation[2]
+        held = self._search(state, tolerance=_NEAR_ENOUGH)
+        if self._photo.outline and self._zooms and distance > _NEARBY_MM:
+            nearer = math.log(_NEARBY_MM / state.translation[2])
+            if _possible(held.hessian, nearer):
+                state = self._better(state, self._begin(math.log(_NEARBY_MM / distance)))
+        held = self._search(state, tolerance=self._config.tolerance_mm, weigh=True)
+        if not state.translation[2] > 0:
+            raise ItemError("landmark fit: the head came to lie behind the camera")
+        return state, held
+
+    def look(self, state: State) -> _Look:
+        """Return the landmarks under a state."""
+        change = (state.inner, state.expression, state.rotation, state.translation)
+        return self._look(state.near, *change, state.log_focal)
+
+    def _begin(self, log_focal: float) -> State:
+        """Return a start with the focal length changed by a factor (its log)."""
+        belief, photo = self._belief, self._photo
+        expression = np.clip(belief.mean, belief.low, belief.high)
+        inner = np.zeros(len(belief.start))
+        focal, centre = np.exp(log_focal) * photo.camera[:2], photo.camera[2:]
+        points = (belief.front.mean + expression @ belief.front.expression).reshape(3, NUM).T
+        observed = photo.observed.T
+        pose = start_pose(points, observed, photo.trust, focal, centre)
+        return State(
+            *pose, inner, expression, log_focal, np.arange(NUM), belief.front, np.ones(NUM)
         )
-        if weigh:
-            extra = (px_per_mm * settings[DISCREPANCY]) ** 2
-            reweigh(image, observed, scatter, extra, settings[DOF], weights)
-        slopes(seen, camera, zoom, slope)
-        for a in range(2):
-            for i in range(NUM):
-                for d in range(3):
-                    head[a, d, i] = (
-                        slope[a, 0, i] * rotation[0, d]
-                        + slope[a, 1, i] * rotation[1, d]
-                        + slope[a, 2, i] * rotation[2, d]
-                    )
-                if free_focal:
-                    # A step of the inverse distance q moves the log of the distance by -dq / q.
-                    far = max(translation[2], 1.0) * settings[ZOOM_NOISE]
-                    far *= 1 - translation[2] / max(seen[2, i], 1.0)
-                    zooming[a, i] = far * (image[a, i] - camera[2 + a])
-        marginal(head, near[3], noise[1], px_per_mm**2, scatter, trust, weights, zooming, work)
-        linearise(
-            near, seen, image, slope, head, (rotation, translation), photo, free_focal, push, work
+
+    def _better(self, state: State, other: State) -> State:
+        """Return the better of a searched state and another one that is yet to be."""
+        try:
+            self._search(other, tolerance=_NEAR_ENOUGH)
+        except ItemError:
+            # A start that leads nowhere is no worse than not having tried it.
+            return state
+        return state if state.cost <= other.cost else replace(other, rounds=state.rounds)
+
+    def _search(self, state: State, *, tolerance: float, weigh: bool = False) -> Linearised:
+        """Move a state to the minimum of the posterior, in place; return the last round's problem.
+
+        Args:
+            state: where to begin.
+            tolerance: a round that moves no landmark by more (mm) is the last.
+            weigh: whether outliers lose weight.
+        """
+        damping = 1e-6
+        for number in range(self._config.max_rounds):
+            state.rounds += 1
+            if self._photo.outline and number < _LAST_OUTLINE:
+                self._follow(state)
+            look = self.look(state)
+            px_per_mm = self._noise(state)
+            if weigh:
+                extra = (px_per_mm * self._config.discrepancy_mm) ** 2
+                dof = self._config.robust_dof
+                reweigh(look.image, self._photo.observed, self._scatter, extra, dof, state.weights)
+            held = self._linearise(state, look, px_per_mm)
+            damping, first = self._step(state, look, held, px_per_mm, damping, tolerance)
+            if first < tolerance:
+                break
+        return held
+
+    def _noise(self, state: State) -> float:
+        """Renew the labeller's covariances; return the pixels per millimetre."""
+        size: float = labeller(
+            self._photo.covariance,
+            state.rotation,
+            state.translation,
+            self._photo.camera,
+            math.exp(state.log_focal),
+            self._growth,
+            self._config.label_noise_px,
+            self._scatter,
         )
-        if not eliminate(work, 2 * NUM, BLOCK):
-            return DIVERGED, rounds, merit
-        for i in range(2 * NUM):
-            for k in range(n):
-                white[i, k] = work[i, 2 * NUM + k]
-            left[i] = work[i, 2 * NUM + n]
-        np.dot(white.T, white, hessian)
-        for e in range(E):
-            for f in range(E):
-                hessian[e, f] += precision[e, f]
-        hessian[n - 1, n - 1] += believed
-        merit = np.dot(left, left) + pull(precision, expression, mean, prior_pull)
-        merit += believed * log_focal[0] ** 2
-        first = 0.0
+        return size
+
+    def _follow(self, state: State) -> None:
+        """Take the jaw's rows on the outline."""
+        basis = self._belief.basis
+        points = basis.points(self._belief.coefficients(state.inner, state.expression))
+        rows = basis.visible_rows(points, state.rotation, state.translation)
+        if (rows != state.rows).any():
+            state.rows, state.near = rows, self._belief.near(rows)
+
+    def _look(
+        self,
+        near: Near,
+        inner: np.ndarray,
+        expression: np.ndarray,
+        rotation: np.ndarray,
+        translation: np.ndarray,
+        log_focal: float,
+    ) -> _Look:
+        push = near.identity @ inner
+        points = near.mean + push + expression @ near.expression
+        seen, image = np.empty((3, NUM)), np.empty((2, NUM))
+        slope, head = np.empty((2, 3, NUM)), np.empty((2, 3, NUM))
+        zoom = math.exp(log_focal)
+        view(points, rotation, translation, self._photo.camera, zoom, seen, image, slope, head)
+        return _Look(push, points, seen, image, slope, head)
+
+    def _linearise(self, state: State, look: _Look, px_per_mm: float) -> Linearised:
+        photo, zooms, n = self._photo, self._zooms, self._variables
+        if zooms:
+            # A step of the inverse distance q moves the log of the distance by -dq / q.
+            far = max(state.translation[2], 1.0) * self._config.perspective_noise
+            nearer = 1 - state.translation[2] / np.maximum(look.seen[2], 1.0)
+            np.multiply(far * nearer, look.image - photo.camera[2:, None], out=self._zooming)
+        spread = np.empty((2 * NUM, 2 * NUM))
+        marginal(
+            look.head,
+            state.near.known,
+            photo.discrepancy,
+            px_per_mm**2,
+            self._scatter,
+            photo.trust,
+            state.weights,
+            self._zooming,
+            spread,
+        )
+        # The upper triangle of rows is the lower one of columns, as LAPACK keeps them.
+        factor, failed = dpotrf(spread.T, lower=1, overwrite_a=1, clean=0)
+        if failed:
+            raise ItemError(DIVERGED)
+        residual = look.image - photo.observed - _through(look.head, look.push)
+        slopes = np.empty((n + 1, 2 * NUM))
+        columns(
+            state.near.expression,
+            look.seen,
+            look.image,
+            look.slope,
+            look.head,
+            state.translation,
+            photo.camera,
+            zooms,
+            residual,
+            slopes,
+        )
+        white, _ = dtrtrs(factor, slopes.T, lower=1, overwrite_b=1)
+        hessian = white[:, :n].T @ white[:, :n]
+        E = len(state.expression)
+        hessian[:E, :E] += self._belief.precision
+        hessian[n - 1, n - 1] += self._believed
+        return Linearised(factor, white[:, :n], white[:, n], hessian, look.head)
+
+    def _step(
+        self,
+        state: State,
+        look: _Look,
+        held: Linearised,
+        px_per_mm: float,
+        damping: float,
+        tolerance: float,
+    ) -> tuple[float, float]:
+        """Take steps from one linearisation; return the damping and how far (mm) the first went."""
+        belief, photo = self._belief, self._photo
+        E, residual, first = len(state.expression), held.residual, 0.0
+        pull = belief.precision @ (state.expression - belief.mean)
+        state.cost = self._cost(residual, pull, state.expression, state.log_focal)
         for number in range(_STEPS):
-            np.dot(white.T, left, gradient)
-            if free_focal:
-                gradient[n - 1] += believed * log_focal[0]
-            for e in range(n):
-                free[e] = True
-                if e < E:
-                    gradient[e] += prior_pull[e]
-                    at_low = expression[e] <= low[e] and gradient[e] > 0
-                    at_high = expression[e] >= high[e] and gradient[e] < 0
-                    free[e] = not (at_low or at_high)
-            accepted = False
-            while damping <= _MOST_DAMPING:
-                if not damped_step(hessian, gradient, free, damping, step):
-                    return DIVERGED, rounds, merit
-                for e in range(E):
-                    guess[e] = min(max(expression[e] + step[e], low[e]), high[e])
-                    step[e] = guess[e] - expression[e]
-                change = 0.0
-                if free_focal:
-                    # No step changes the distance more than sevenfold.
-                    change = min(max(step[n - 1], -2.0), 2.0)
-                for d in range(3):
-                    for k in range(3):
-                        turned[d, k] = rotation[d, k]
-                turn(turned, step[E : E + 3])
-                for d in range(3):
-                    moved[d] = (translation[d] + step[E + 3 + d]) * np.exp(change)
+            gradient = residual @ held.white
+            gradient[:E] += pull
+            if self._zooms:
+                gradient[-1] += self._believed * state.log_focal
+            stuck = (state.expression <= belief.low) & (gradient[:E] > 0)
+            stuck |= (state.expression >= belief.high) & (gradient[:E] < 0)
+            while True:
+                step = _damped(held.hessian, gradient, stuck, damping)
+                expression = np.clip(state.expression + step[:E], belief.low, belief.high)
+                step[:E] = expression - state.expression
+                # No step changes the distance more than sevenfold.
+                change = min(max(float(step[-1]), -2.0), 2.0) if self._zooms else 0.0
+                rotation = rotvec_to_matrix(step[E : E + 3]) @ state.rotation
+                translation = (state.translation + step[E + 3 : E + 6]) * math.exp(change)
                 # The identity's most probable value, by the residuals that the step leaves.
-                np.dot(white, step, residual)
-                for i in range(2 * NUM):
-                    residual[i] += left[i]
-                backward(work, residual)
-                for d in range(3):
-                    for i in range(NUM):
-                        along[d * NUM + i] = -(
-                            head[0, d, i] * residual[i] + head[1, d, i] * residual[NUM + i]
-                        )
-                np.dot(near[1].T, along, person)
-                place(near, person, guess, push2, points2)
-                zoom2 = np.exp(log_focal[0] + change)
-                project(points2, turned, moved, camera, zoom2, seen2, image2)
-                farthest = 0.0
-                for i in range(NUM):
-                    square, shift = 0.0, 0.0
-                    for d in range(3):
-                        square += (points2[d * NUM + i] - points[d * NUM + i]) ** 2
-                    for a in range(2):
-                        shift += (image2[a, i] - image[a, i]) ** 2
-                        error = image2[a, i] - observed[a, i]
-                        for d in range(3):
-                            error -= head[a, d, i] * push2[d * NUM + i]
-                        residual[a * NUM + i] = error
-                    farthest = max(farthest, square, shift / px_per_mm**2)
-                farthest = np.sqrt(farthest)
-                forward(work, residual)
-                value = np.dot(residual, residual) + pull(precision, guess, mean, prior_pull)
-                value += believed * (log_focal[0] + change) ** 2
-                if not np.isfinite(value):
-                    return DIVERGED, rounds, merit
-                if value <= merit or farthest < tolerance:
-                    accepted = True
-                    break
-                if number > 0:
+                force = dtrsv(held.factor, residual + held.white @ step, lower=1, trans=1)
+                inner = -_back(held.head, force) @ state.near.identity
+                log_focal = state.log_focal + change
+                other = self._look(state.near, inner, expression, rotation, translation, log_focal)
+                left = other.image - photo.observed - _through(held.head, other.push)
+                left = dtrsv(held.factor, left.ravel(), lower=1)
+                new_pull = belief.precision @ (expression - belief.mean)
+                cost = self._cost(left, new_pull, expression, log_focal)
+                if not np.isfinite(cost):
+                    raise ItemError(DIVERGED)
+                moved = farthest(look.points, look.image, other.points, other.image, px_per_mm)
+                accepted = cost <= state.cost or moved < tolerance
+                if accepted or number > 0 or damping > _MOST_DAMPING:
                     break
                 damping *= 8
             if not accepted:
                 break
             damping = max(damping / 8, 1e-9)
-            rotation[:], translation[:] = turned, moved
-            identity[:], expression[:] = person, guess
-            log_focal[0] += change
-            merit = value
-            points, points2 = points2, points
-            left, residual = residual, left
-            image, image2 = image2, image
+            state.rotation, state.translation, state.inner = rotation, translation, inner
+            state.expression, state.log_focal, state.cost = expression, log_focal, cost
+            look, residual, pull = other, left, new_pull
             if number == 0:
-                first = farthest
+                first = moved
             # A small step leaves residuals as they were foreseen: only the noise is worth renewing.
-            if farthest < _STRAIGHT:
+            if moved < _STRAIGHT:
                 break
-        if first < tolerance:
-            break
-    if not translation[2] > 0:
-        return BEHIND, rounds, merit
-    return SOLVED, rounds, merit
+        return damping, first
+
+    def _cost(
+        self, residual: np.ndarray, pull: np.ndarray, expression: np.ndarray, log_focal: float
+    ) -> float:
+        """Return twice the negative log posterior, the identity integrated out."""
+        prior = pull @ (expression - self._belief.mean)
+        return float(residual @ residual + prior + self._believed * log_focal**2)
 
 
-@numba.njit(nogil=True, cache=True)
-def begin(shape, near, noise, prior, photo, settings, outline, focal_change, state):
-    """Write a start with the focal length changed by a factor (its log); return a status."""
-    rotation, translation, identity, expression, log_focal, rows, weights = state
-    mean, _, low, high = prior
-    observed, trust, camera = photo
-    zoom = np.exp(focal_change)
-    log_focal[0] = focal_change
-    identity[:] = 0
-    weights[:] = 1
-    for e in range(len(expression)):
-        expression[e] = min(max(mean[e], low[e]), high[e])
-    for i in range(NUM):
-        if rows[i] != i:
-            rows[:] = np.arange(NUM)
-            gather(shape[:4], rows, near)
-            break
-    push, points = np.empty(3 * NUM), np.empty(3 * NUM)
-    place(near, identity, expression, push, points)
-    status = start_pose(points, observed, trust, camera, zoom, rotation, translation)
-    if status != SOLVED:
-        return status
-    if outline:
-        follow(shape, near, rotation, translation, identity, expression, rows)
-        place(near, identity, expression, push, points)
-    scatter = np.empty((2, 2, NUM))
-    px_per_mm = labeller(
-        noise[0],
-        rotation,
-        translation,
-        camera,
-        zoom,
-        settings[GROWTH],
-        settings[NOISE_PX],
-        scatter,
-    )
-    extra = (px_per_mm * settings[DISCREPANCY]) ** 2
-    refine_pose(points, observed, camera, zoom, scatter, extra, trust, rotation, translation)
-    return SOLVED
+def _damped(
+    hessian: np.ndarray, gradient: np.ndarray, stuck: np.ndarray, damping: float
+) -> np.ndarray:
+    """Return the damped step (n,), 0 for expressions that are stuck at their bound."""
+    reduced, force = np.empty_like(hessian), np.empty_like(gradient)
+    damped(hessian, gradient, stuck, damping, reduced, force)
+    lower, failed = dpotrf(reduced.T, lower=1, overwrite_a=1, clean=0)
+    if failed:
+        raise ItemError(DIVERGED)
+    step: np.ndarray = dpotrs(lower, force, lower=1)[0]
+    return step
 
 
-@numba.njit(nogil=True, cache=True)
-def possible(hessian, log_ratio):
+def _possible(hessian: np.ndarray, log_ratio: float) -> bool:
     """Say whether the last variable may well be off by ``log_ratio``: within two deviations."""
-    n = len(hessian)
-    unit, step = np.zeros(n), np.empty(n)
-    unit[n - 1] = -1.0
-    if not damped_step(hessian, unit, np.ones(n, np.bool_), 0.0, step):
-        return True
-    return log_ratio**2 < 4 * step[n - 1]
+    return log_ratio**2 < 4 * float(np.linalg.inv(hessian)[-1, -1])
 
 
-@numba.njit(nogil=True, cache=True)
-def copy_state(source, target):
-    """Copy a state."""
-    target[0][:] = source[0]
-    target[1][:] = source[1]
-    target[2][:] = source[2]
-    target[3][:] = source[3]
-    target[4][:] = source[4]
-    target[5][:] = source[5]
-    target[6][:] = source[6]
+def _through(head: np.ndarray, push: np.ndarray) -> np.ndarray:
+    """Return how displacements (204,) move the points in the picture, (2, 68)."""
+    return np.einsum("adi,di->ai", head, push.reshape(3, NUM))
 
 
-@numba.njit(nogil=True, cache=True)
-def solve(shape, near, noise, prior, photo, settings, outline, state, other, held):
-    """Fit 68 points; return (status, rounds, merit). Arguments as ``search`` has them.
-
-    A free focal length is begun from the prior's distance. Where the outline moves, two distances
-    may each hold their own: then nearby is tried as well, unless the first fit excludes it.
-
-    Args:
-        other: another state's arrays.
-    """
-    status = begin(shape, near, noise, prior, photo, settings, outline, 0.0, state)
-    if status != SOLVED:
-        return status, 0, 0.0
-    distance = state[1][2]
-    weigh, tolerance, rounds, merit = False, _NEAR_ENOUGH, 0, 0.0
-    starts = 1
-    turn_number = 0
-    while True:
-        status, more, value = search(
-            shape, near, noise, prior, photo, settings, outline, weigh, tolerance, state, held
-        )
-        rounds += more
-        if weigh:
-            return status, rounds, value
-        if turn_number == 0:
-            merit = value
-            far = distance > _NEARBY_MM and settings[FOCAL_STD] > 0
-            again = outline and far and status == SOLVED
-            if again and possible(held[2], np.log(_NEARBY_MM / state[1][2])):
-                starts = 2
-                copy_state(state, other)
-                change = np.log(_NEARBY_MM / distance)
-                begin(shape, near, noise, prior, photo, settings, outline, change, state)
-        elif status != SOLVED or merit <= value:
-            copy_state(other, state)
-            gather(shape[:4], state[5], near)
-            status = SOLVED
-        turn_number += 1
-        if turn_number == starts:
-            if status != SOLVED:
-                return status, rounds, merit
-            weigh, tolerance = True, settings[TOLERANCE]
+def _back(head: np.ndarray, force: np.ndarray) -> np.ndarray:
+    """Return the transpose of ``_through`` applied to (136,): (204,)."""
+    return np.einsum("adi,ai->di", head, force.reshape(2, NUM)).ravel()

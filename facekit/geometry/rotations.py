@@ -8,6 +8,8 @@ camera frame: ``HEAD_TO_CAMERA @ R``.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 # The frontal view: +Y up becomes +y down, +Z out of the face becomes -z towards the camera.
@@ -49,11 +51,20 @@ def camera_rotation_to_euler_deg(rotation: np.ndarray) -> tuple[float, float, fl
 
 def rotvec_to_matrix(rotvec: np.ndarray) -> np.ndarray:
     """Return the (3, 3) matrix of a rotation vector (3,), radians (Rodrigues)."""
-    angle = float(np.linalg.norm(rotvec))
+    x, y, z = (float(part) for part in rotvec)
+    square = x * x + y * y + z * z
+    angle = math.sqrt(square)
     if angle < 1e-12:
-        return np.eye(3) + skew(rotvec)
-    axis = skew(np.asarray(rotvec) / angle)
-    return np.eye(3) + np.sin(angle) * axis + (1 - np.cos(angle)) * (axis @ axis)
+        s, c = 1.0, 0.5
+    else:
+        s, c = math.sin(angle) / angle, (1 - math.cos(angle)) / square
+    return np.array(
+        [
+            [1 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y],
+            [c * x * y + s * z, 1 - c * (x * x + z * z), c * y * z - s * x],
+            [c * x * z - s * y, c * y * z + s * x, 1 - c * (x * x + y * y)],
+        ]
+    )
 
 
 def matrix_to_rotvec(rotation: np.ndarray) -> np.ndarray:

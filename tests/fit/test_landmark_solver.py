@@ -10,9 +10,9 @@ from toy import ellipsoid, frontal_landmarks, on_surface, toy_model
 from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
-from facekit.fit.landmark_kernels import backward, eliminate, forward, forward_many, turn
+from facekit.fit.landmark_belief import model_belief
 from facekit.fit.prior import FacePrior, model_prior
-from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix, rotvec_to_matrix
+from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 from facekit.morphable import load_model
 
 
@@ -132,9 +132,11 @@ def test_the_priors_deviation_scales_the_identity():
 
 
 def test_the_basis_is_not_changed_by_fits():
-    before = [part.copy() for part in BASIS.compiled[1:]]
+    belief = model_belief(BASIS, MODEL, 1.0)
+    before = [part.copy() for part in belief.front]
     compare(MODEL, BASIS, 3, outline=True, free=True)
-    for part, copy in zip(BASIS.compiled[1:], before, strict=True):
+    assert model_belief(BASIS, MODEL, 1.0) is belief
+    for part, copy in zip(belief.front, before, strict=True):
         np.testing.assert_array_equal(part, copy)
 
 
@@ -144,35 +146,3 @@ def test_a_prior_that_is_none_is_refused():
     broken = FacePrior(own.mean, -own.precision)
     with pytest.raises(ItemError, match="broke down"):
         fit_landmarks(BASIS, MODEL, marks, intrinsics=intrinsics, config=config, prior=broken)
-
-
-@pytest.mark.parametrize("block", [17, 34, 136])
-def test_elimination_is_cholesky_and_a_solve(block):
-    rng = np.random.default_rng(0)
-    root, right = rng.normal(size=(136, 150)), rng.normal(size=(136, 9))
-    matrix = root @ root.T
-    work = np.hstack([matrix, right])
-    work[np.tril_indices(136, -1)] = 7.0  # the lower triangle is never read
-    assert eliminate(work, 136, block)
-    lower = np.linalg.cholesky(matrix)
-    np.testing.assert_allclose(np.triu(work[:, :136]), lower.T, atol=1e-9)
-    expected = np.linalg.solve(lower, right)
-    np.testing.assert_allclose(work[:, 136:], expected, atol=1e-9)
-    one, many = right[:, 0].copy(), right.copy()
-    forward(work, one)
-    forward_many(work, many, block)
-    np.testing.assert_allclose(one, expected[:, 0], atol=1e-9)
-    np.testing.assert_allclose(many, expected, atol=1e-9)
-    backward(work, one)
-    np.testing.assert_allclose(one, np.linalg.solve(matrix, right[:, 0]), atol=1e-9)
-    assert not eliminate(np.hstack([-matrix, right]), 136, block)
-
-
-def test_a_turn_is_that_of_a_rotation_vector():
-    rng = np.random.default_rng(1)
-    for size in (0.0, 1e-14, 1e-3, 0.5, 3.0):
-        vector = rng.normal(size=3) * size
-        start = rotvec_to_matrix(rng.normal(size=3))
-        turned = start.copy()
-        turn(turned, vector)
-        np.testing.assert_allclose(turned, rotvec_to_matrix(vector) @ start, atol=1e-12)
