@@ -171,14 +171,14 @@ def _compare(options: ImageOptions, piece: _Piece) -> _Compared:
         if options.masks is not None:
             where = where & _mask(piece, where.shape)
         found = picture_likeness(picture, photograph, where)
+        details: dict[str, Any] = {"psnr": found.psnr, "ssim": found.ssim, "pixels": found.pixels}
+        pair = None
+        if {"lpips", "fid"} & set(options.metrics):
+            pair = (np.where(where[..., None], picture, photograph), photograph)
+        if pair is not None and "lpips" in options.metrics:
+            details["lpips"] = _lpips()(*pair)
     except FacekitError as error:
         return _Compared(ScanItem(piece.name, error=str(error)), None)
-    details: dict[str, Any] = {"psnr": found.psnr, "ssim": found.ssim, "pixels": found.pixels}
-    pair = None
-    if {"lpips", "fid"} & set(options.metrics):
-        pair = (np.where(where[..., None], picture, photograph), photograph)
-    if pair is not None and "lpips" in options.metrics:
-        details["lpips"] = _lpips()(*pair)
     value = float(details[options.metrics[0]])
     kept = pair if "fid" in options.metrics else None
     return _Compared(ScanItem(piece.name, value=value, details=details), kept)

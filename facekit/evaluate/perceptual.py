@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facekit.errors import MissingDependencyError
+from facekit.errors import ItemError, MissingDependencyError
 
 # What each needs, and the file that torch's hub keeps its weights in.
 _NEEDS = {
@@ -20,6 +20,8 @@ _NEEDS = {
     ),
 }
 _PACKAGES = {"torch_fidelity": "torch-fidelity"}
+# A torchvision that was built for another torch fails in ways of its own.
+_NOT_IMPORTED = (ImportError, AttributeError, OSError, RuntimeError, TypeError, ValueError)
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -28,36 +30,51 @@ def require(metric: str, *, allow_download: bool) -> None:
 
     Raises:
         MissingDependencyError: a package cannot be imported, or the network's weights are not
-            there and may not be downloaded; the message names what is missing.
+            there and may not be downloaded; the message names everything that is missing.
     """
     packages, weights = _NEEDS[metric]
+    failed: dict[str, str] = {}
     for name in packages:
-        package = _PACKAGES.get(name, name)
         try:
             importlib.import_module(name)
-        except Exception as error:  # a torchvision built for another torch fails in its own way
-            raise MissingDependencyError(
-                f"--metric {metric} needs {package}, which cannot be imported here ({error}): "
-                f"pip install {package} (torchvision must belong to the installed torch)"
-            ) from error
-    hub = importlib.import_module("torch").hub
-    file = Path(hub.get_dir()) / "checkpoints" / weights
-    if not file.is_file() and not allow_download:
-        raise MissingDependencyError(
-            f"--metric {metric} needs the weights {file}, which are not there: put the file there, "
-            "or pass --allow-download to let torch fetch it"
-        )
+        except _NOT_IMPORTED as error:
+            failed[_PACKAGES.get(name, name)] = str(error)
+    missing = []
+    if failed:
+        said = ", ".join(f"{name} ({reason})" for name, reason in failed.items())
+        command = f"pip install {' '.join(failed)}"
+        if "torchvision" in failed:
+            command += " (torchvision must belong to the installed torch)"
+        missing.append(f"what cannot be imported here: {said}; install it: {command}")
+    if "torch" not in failed and not allow_download:
+        hub = importlib.import_module("torch").hub
+        file = Path(hub.get_dir()) / "checkpoints" / weights
+        if not file.is_file():
+            missing.append(
+                f"the weights {file}, which are not there: put the file there, or pass "
+                "--allow-download to let torch fetch it"
+            )
+    if missing:
+        raise MissingDependencyError(f"--metric {metric} needs {'. It needs '.join(missing)}")
 
 
 def lpips_metric() -> Callable[[np.ndarray, np.ndarray], float]:
-    """Return LPIPS (AlexNet; R. Zhang et al., CVPR 2018) of two (H, W, 3) uint8 pictures."""
+    """Return LPIPS (AlexNet; R. Zhang et al., CVPR 2018) of two (H, W, 3) uint8 pictures.
+
+    The function returned raises ItemError for pictures that the network cannot take (AlexNet
+    needs some 35 pixels each way).
+    """
     torch: Any = importlib.import_module("torch")
     module = importlib.import_module("torchmetrics.image.lpip")
     network = module.LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).eval()
 
     def measure(picture: np.ndarray, reference: np.ndarray) -> float:
-        with torch.inference_mode():
-            return float(network(*(_tensor(torch, p) / 255 for p in (picture, reference))))
+        try:
+            with torch.inference_mode():
+                return float(network(*(_tensor(torch, p) / 255 for p in (picture, reference))))
+        except (RuntimeError, ValueError) as error:
+            height, width = picture.shape[:2]
+            raise ItemError(f"LPIPS failed on {width} x {height} pixels ({error})") from error
 
     return measure
 

@@ -143,17 +143,136 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", load)
-    for name in ("torchmetrics", "torchvision", "torch_fidelity"):
-        package = name.replace("_", "-")
-        with pytest.raises(MissingDependencyError, match=f"pip install {package}"):
+    packages = ["torchmetrics", "torchvision", "torch_fidelity"]
+    for number, name in enumerate(packages):
+        with pytest.raises(MissingDependencyError) as caught:
             perceptual.require("fid", allow_download=False)
+        # All that is missing and nothing that is there, the weights too.
+        said = str(caught.value)
+        rest = " ".join(packages[number:]).replace("_", "-")
+        assert f"pip install {rest}" in said
+        assert all(f"{package} (" not in said for package in packages[:number])
+        assert f"{tmp_path}/checkpoints/weights-inception-2015-12-05-6726825d.pth" in said
         there[name] = object()
-    with pytest.raises(MissingDependencyError, match=r"weights-inception.*--allow-download"):
+    with pytest.raises(MissingDependencyError, match=r"fid needs the weights.*--allow-download"):
         perceptual.require("fid", allow_download=False)
     perceptual.require("fid", allow_download=True)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/alexnet-owt-7be5be79.pth").write_bytes(b"x")
     perceptual.require("lpips", allow_download=False)
+    del there["torch"]
+    with pytest.raises(MissingDependencyError, match="imported here: torch "):
+        perceptual.require("lpips", allow_download=False)
+
+
+class StandInLpips:
+    """Takes what torchmetrics' metric takes, and nothing else; its network is the difference."""
+
+    def __init__(self, net_type="alex", reduction="mean", normalize=False, **other):
+        assert (net_type, reduction, normalize, other) == ("alex", "mean", True, {})
+        self.training = True
+
+    def eval(self):
+        self.training = False
+        return self
+
+    def __call__(self, first, second):
+        assert not self.training
+        for batch in (first, second):
+            assert batch.dtype.is_floating_point
+            assert batch.ndim == 4 and batch.shape[1] == 3
+            assert batch.min() >= 0 and batch.max() <= 1
+        if min(first.shape[2:]) < 31:
+            raise RuntimeError("Output size is too small")
+        return (first - second).abs().mean()
+
+
+class StandInFid:
+    """Frechet distance of the pictures' mean colours, in torchmetrics' interface."""
+
+    def __init__(self, feature=2048, reset_real_features=True, normalize=False, **other):
+        assert (feature, normalize, other) == (2048, False, {})
+        self.rows = {True: [], False: []}
+
+    def update(self, imgs, real):
+        assert str(imgs.dtype) == "torch.uint8"
+        assert imgs.ndim == 4 and imgs.shape[1] == 3
+        self.rows[real] += imgs.double().mean(dim=(2, 3)).tolist()
+
+    def compute(self):
+        torch = importlib.import_module("torch")
+        made, real = (np.array(self.rows[key]) for key in (False, True))
+        return torch.tensor(frechet(made, real))
+
+
+def frechet(made, real):
+    covariances = [np.cov(rows, rowvar=False) for rows in (made, real)]
+    values = np.linalg.eigvals(covariances[0] @ covariances[1])
+    mixed = np.sqrt(np.maximum(values.real, 0)).sum()
+    gap = ((made.mean(0) - real.mean(0)) ** 2).sum()
+    return gap + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * mixed
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """Packages and weights as a user's machine has them, with networks that can be checked."""
+    pytest.importorskip("torch")
+    checkpoints = tmp_path / "hub/hub/checkpoints"
+    checkpoints.mkdir(parents=True)
+    for name in ("alexnet-owt-7be5be79.pth", "weights-inception-2015-12-05-6726825d.pth"):
+        (checkpoints / name).write_bytes(b"weights")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    modules = {
+        "torchvision": {},
+        "torch_fidelity": {},
+        "torchmetrics": {},
+        "torchmetrics.image": {},
+        "torchmetrics.image.lpip": {"LearnedPerceptualImagePatchSimilarity": StandInLpips},
+        "torchmetrics.image.fid": {"FrechetInceptionDistance": StandInFid},
+    }
+    for name, contents in modules.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(image_likeness, "_network", [])
+    return checkpoints
+
+
+def test_lpips_and_fid_run_through_the_librarys_interface(folders, stand_ins, capsys):
+    arguments = ["eval", "images", str(folders / "near"), "--data", str(folders / "photos")]
+    metrics = ["--metric", "lpips", "--metric", "fid", "--metric", "psnr", "--json"]
+    assert run([*arguments, *metrics]) == 0
+    document = json.loads(capsys.readouterr().out)
+    for item in document["items"]:
+        assert item["lpips"] == pytest.approx(5 / 255, rel=1e-5)
+        assert item["value"] == item["lpips"]
+    means = {}
+    for folder in ("near", "photos"):
+        pictures = [np.asarray(Image.open(folders / folder / n)) for n in ("a.png", "b/c.png")]
+        means[folder] = np.array([p.reshape(-1, 3).mean(axis=0) for p in pictures])
+    expected = frechet(means["near"], means["photos"])
+    assert expected == pytest.approx(75, rel=1e-3)
+    assert document["metrics"]["fid"] == pytest.approx(expected, rel=1e-6)
+    assert document["measures"]["psnr"]["mean"] == pytest.approx(20 * np.log10(51))
+
+
+def test_a_picture_too_small_for_the_network_fails_alone(folders, stand_ins, capsys):
+    for folder in ("near", "photos"):
+        write_image(folders / folder / "small.png", np.zeros((20, 20, 3), np.uint8))
+    arguments = ["eval", "images", str(folders / "near"), "--data", str(folders / "photos")]
+    assert run([*arguments, "--metric", "lpips"]) == 5
+    captured = capsys.readouterr()
+    assert "small: LPIPS failed on 20 x 20 pixels (Output size is too small)" in captured.err
+    assert "2 predictions, 1 missing" in captured.err
+
+
+def test_weights_that_are_not_there_are_exit_4(folders, stand_ins, capsys):
+    (stand_ins / "weights-inception-2015-12-05-6726825d.pth").unlink()
+    arguments = ["eval", "images", str(folders / "near"), "--data", str(folders / "photos")]
+    assert run([*arguments, "--metric", "psnr", "--metric", "fid"]) == 4
+    said = capsys.readouterr().err
+    assert f"{stand_ins}/weights-inception-2015-12-05-6726825d.pth" in said
+    assert "pip install" not in said
 
 
 def test_networks_see_the_photograph_outside_the_mask(folders, monkeypatch):
