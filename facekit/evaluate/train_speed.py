@@ -6,7 +6,7 @@ The second is what the network alone can do; the ratio says how much of that the
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -55,6 +55,7 @@ def _work(make: Callable[[Path], Any], *, repeated: bool) -> Callable[[], Work]:
     def prepare() -> Work:
         import torch
 
+        from facekit.learn.loop import LoopConfig
         from facekit.learn.prefetch import prefetch
 
         torch.set_num_threads(1)
@@ -64,13 +65,14 @@ def _work(make: Callable[[Path], Any], *, repeated: bool) -> Callable[[], Work]:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
         first = task.batch(0)
 
-        def again() -> Iterator[Any]:
+        def again() -> Generator[Any]:
             for _ in range(STEPS):
                 yield first
 
         def work() -> None:
             torch.set_num_threads(1)
-            with closing(again() if repeated else prefetch(task.batch, 0, STEPS)) as batches:  # type: ignore[type-var]
+            made = prefetch(task.batch, 0, STEPS, threads=LoopConfig().data_threads)
+            with closing(again() if repeated else made) as batches:
                 for batch in batches:
                     with torch.autocast("cpu", torch.bfloat16):
                         loss = task.loss(model, batch)["loss"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from facekit import __version__
 from facekit.checks import check_array
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path
+from facekit.io.npz import decode_npz
 
 SCHEMA = "facekit.params/1"
 
@@ -141,12 +140,11 @@ def decode_params(
         InputError: no ``.npz``, another schema, or a key is missing.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            wanted = file.files if keys is None else {*keys, "meta"}
-            values: dict[str, Any] = {key: file[key] for key in wanted}
+        wanted = None if keys is None else {*keys, "meta"}
+        values: dict[str, Any] = {**decode_npz(content, keys=wanted)}
     except KeyError as error:
         raise InputError(f"{where}: expected a params file with {error}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except ValueError as error:
         raise InputError(f"{where}: expected a params file of facekit ({error})") from error
     try:
         values["meta"] = json.loads(str(values["meta"]))

@@ -64,6 +64,7 @@ class LoopConfig:
         precision: ``bf16`` (autocast) or ``fp32``.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         threads: torch's threads.
+        data_threads: how many make batches ahead of time.
         report_every, evaluate_every, save_every: in steps.
         seed: of weights and batches.
     """
@@ -81,6 +82,7 @@ class LoopConfig:
     precision: str = "bf16"
     device: str = "cpu"
     threads: int = 2
+    data_threads: int = 2
     report_every: int = 100
     evaluate_every: int = 1000
     save_every: int = 1000
@@ -94,8 +96,9 @@ class LoopConfig:
                 f"schedule and device: expected one of {', '.join(SCHEDULES)} and of "
                 f"{', '.join(launch.DEVICES)}, got {self.schedule!r} and {self.device!r}"
             )
-        if min(self.steps, self.threads, self.accumulate, self.decay_every) < 1:
-            raise InputError("steps, threads, accumulate and decay_every: expected at least 1")
+        counts = ("steps", "threads", "data_threads", "accumulate", "decay_every")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise InputError(f"{', '.join(counts)}: expected at least 1")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
 
@@ -205,9 +208,9 @@ class _Training:
             return [self.task.batch(mine + k * self.rank.size) for k in range(config.accumulate)]
 
         logs = RunLogs(self.run, self.start) if first else None
-        batches = prefetch(of_step, self.start, config.steps)
+        batches = prefetch(of_step, self.start, config.steps, threads=config.data_threads)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(contextlib.closing(batches))  # type: ignore[type-var]
+            stack.enter_context(contextlib.closing(batches))
             if logs is not None:
                 stack.enter_context(contextlib.closing(logs))
             for step in range(self.start + 1, config.steps + 1):
@@ -330,7 +333,7 @@ def _check_finite(loss: Tensor, step: int) -> None:
 
 
 # What may differ when a run goes on: it changes how fast and how often, not what is learned.
-_FREE = ("threads", "report_every", "evaluate_every", "save_every", "device")
+_FREE = ("threads", "data_threads", "report_every", "evaluate_every", "save_every", "device")
 
 
 def _essential(value: Any, where: str = "") -> Any:

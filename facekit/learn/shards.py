@@ -16,8 +16,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,12 +208,11 @@ class ShardReader:
                 "shard again"
             )
         prefix = f"{row['id']}."
-        with _archive(block, path) as archive:
-            return {
-                member.name.removeprefix(prefix): archive.extractfile(member).read()  # type: ignore[union-attr]
-                for member in archive.getmembers()
-                if member.name.startswith(prefix)
-            }
+        return {
+            name.removeprefix(prefix): content
+            for name, content in _split(block, path)
+            if name.startswith(prefix)
+        }
 
 
 def _members(sample: Sample, where: str) -> bytes:
@@ -248,11 +246,32 @@ def _read_index(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-@contextmanager
-def _archive(block: bytes, path: Path) -> Iterator[tarfile.TarFile]:
+def _split(block: bytes, path: Path) -> list[tuple[str, bytes]]:
+    """Return the names and contents of a piece of an archive.
+
+    Plain members, which is all that ``_members`` writes but for very long names, are cut out by
+    their headers' name and size: ten times as quick as reading the archive, for each sample again.
+    """
+    found, at = [], 0
+    while at < len(block):
+        header = block[at : at + _BLOCK]
+        if header[156:157] != tarfile.REGTYPE or header[345:346] != b"\0":
+            return _read_archive(block, path)
+        size, at = int(header[124:135], 8), at + _BLOCK
+        name = header[:100].partition(b"\0")[0].decode()
+        found.append((name, block[at : at + size]))
+        at += -(-size // _BLOCK) * _BLOCK
+    return found
+
+
+def _read_archive(block: bytes, path: Path) -> list[tuple[str, bytes]]:
     try:
         with tarfile.open(fileobj=io.BytesIO(block + bytes(2 * _BLOCK)), mode="r:") as archive:
-            yield archive
+            return [
+                (member.name, archive.extractfile(member).read())  # type: ignore[union-attr]
+                for member in archive.getmembers()
+                if member.isfile()
+            ]
     except tarfile.TarError as error:
         raise InputError(f"{path}: the shard is damaged ({error}); make it again") from error
 

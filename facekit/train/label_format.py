@@ -226,6 +226,18 @@ def decode_label(
     Raises:
         InputError: a member is missing or cannot be read.
     """
+    params, deviations, facts = decode_facts(files, where, keys=keys)
+    mask = _decoded(files["mask.png"], cv2.IMREAD_GRAYSCALE, where) >= 128
+    return FaceLabel(decode_photo(files, where), mask, params, deviations, facts)
+
+
+def decode_facts(
+    files: Mapping[str, bytes], where: str, *, keys: Collection[str] | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Any]]:
+    """Return a label without its pictures: its params, deviations and facts.
+
+    Arguments and errors as ``decode_label``.
+    """
     for suffix in ("jpg", "npz", "mask.png", "json"):
         if suffix not in files:
             what = {"jpg": "image", "mask.png": "mask"}.get(suffix, "label")
@@ -234,13 +246,18 @@ def decode_label(
     deviations = {
         name: params.pop(f"{name}_std") for name in NAMES if keys is None or f"{name}_std" in params
     }
-    return FaceLabel(
-        _decoded(files["jpg"], cv2.IMREAD_COLOR, where)[..., ::-1],
-        _decoded(files["mask.png"], cv2.IMREAD_GRAYSCALE, where) >= 128,
-        params,
-        deviations,
-        json.loads(files["json"]),
-    )
+    return params, deviations, json.loads(files["json"])
+
+
+def decode_photo(files: Mapping[str, bytes], where: str) -> np.ndarray:
+    """Return a sample's crop (S, S, 3) uint8 RGB.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    image = _decoded(files["jpg"], cv2.IMREAD_COLOR, where)
+    # In place, and not as a view from the back, which everything after would copy.
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def label_vectors(layout: CoefficientLayout, label: FaceLabel) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,15 @@ from facekit.geometry.crop import warp
 from facekit.io.atomic import read_json
 from facekit.learn.shards import ShardReader
 from facekit.morphable.layout import CoefficientLayout, layout_of_document
-from facekit.train.label_format import CROP_SIZE, SCHEMA, FaceLabel, decode_label, label_crop
+from facekit.train.label_format import (
+    CROP_SIZE,
+    SCHEMA,
+    FaceLabel,
+    decode_facts,
+    decode_label,
+    decode_photo,
+    label_crop,
+)
 from facekit.train.params import LabelledFace, LabelledFaces, coefficients_in_crop
 
 # What training reads of a label.
@@ -74,13 +82,14 @@ class LabelledShards:
     def face(self, index: int) -> LabelledFace:
         """Return a face as training takes it: in its crop, which is a photograph of its own."""
         row = self._rows[index]
-        label = decode_label(self._reader.read(row), self._where(row), keys=TRAINING_KEYS)
+        files, where = self._reader.read(row), self._where(row)
+        params, deviations, facts = decode_facts(files, where, keys=TRAINING_KEYS)
         return LabelledFace(
-            label.image,
+            decode_photo(files, where),
             _WHOLE,
-            label.params,
-            float(label.facts["weight"]),
-            certainty_of(label.deviations["identity"]),
+            params,
+            float(facts["weight"]),
+            certainty_of(deviations["identity"]),
         )
 
     def _where(self, row: int) -> str:

@@ -324,7 +324,7 @@ class ParamsTask:
             self.layout, face.params, compose(to_crop, face.crop), size=size
         )
         if moved and rng.random() < 0.5:
-            image = np.ascontiguousarray(image[:, ::-1])
+            image = np.asarray(cv2.flip(image, 1))
             values = mirrored_vector(self.layout, values, self._mirror)
         return image, values, distance, face
 

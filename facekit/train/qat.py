@@ -209,7 +209,7 @@ def train_quantised(
     start = copy.deepcopy(rounded)
     before = _figures(task, start)
     optimizer = torch.optim.AdamW(rounded.parameters(), lr=learning_rate, weight_decay=0.0)
-    with closing(prefetch(task.batch, first, first + steps)) as batches:  # type: ignore[type-var]
+    with closing(prefetch(task.batch, first, first + steps)) as batches:
         for step, batch in enumerate(batches):
             rounded.train()
             for group in optimizer.param_groups:
