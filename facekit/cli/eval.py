@@ -153,14 +153,7 @@ def truth(
     images: Annotated[
         bool, typer.Option("--images", help="Also write the rendered pictures (needs -o).")
     ] = False,
-    network: Annotated[
-        str,
-        typer.Option(
-            help="Also score fits that start from what a parameter network sees: auto, none or "
-            "an ONNX file.",
-            metavar="NAME",
-        ),
-    ] = "none",
+    network: opt.TruthNetwork = "none",
     photometric: Annotated[
         bool, typer.Option("--photometric", help="Also score fits of the pixels.")
     ] = False,

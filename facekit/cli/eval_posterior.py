@@ -46,6 +46,7 @@ def posterior(
     count: Annotated[int, typer.Option(min=4, help="Heads.")] = 50,
     yaw: Annotated[str, typer.Option(help="Views of each head, degrees.")] = "0,22,45",
     photometric: Photometric = False,
+    network: opt.TruthNetwork = "none",
     development: Development = False,
     model: opt.Model = "builtin",
     source: Source = opt.LandmarkSource.BUILTIN,
@@ -81,11 +82,11 @@ def posterior(
         landmarks=source.value,
         allow_download=allow_download,
         size=size,
+        network=network,
+        photometric=photometric,
     )
     with out.progress("posterior") as progress:
-        result = evaluate_posterior(
-            heads, options, photometric=photometric, development=development, progress=progress
-        )
+        result = evaluate_posterior(heads, options, development=development, progress=progress)
     document = result.document
     if output is not None:
         known = load_model(model)
@@ -123,6 +124,7 @@ def conditions(
         ),
     ] = None,
     photometric: Photometric = False,
+    network: opt.TruthNetwork = "none",
     development: Development = False,
     learn: Annotated[
         bool, typer.Option("--learn", help="Also print the quality's weights learned from these.")
@@ -158,13 +160,14 @@ def conditions(
         landmarks=source.value,
         allow_download=allow_download,
         size=size,
+        network=network,
+        photometric=photometric,
     )
     with out.progress("conditions") as progress:
         items, document = evaluate_conditions(
             heads,
             options,
             conditions=only or CONDITIONS,
-            photometric=photometric,
             development=development,
             progress=progress,
         )

@@ -126,3 +126,13 @@ def class_numbers(text: str) -> tuple[int, ...]:
         raise UsageError(
             f"--face-labels: expected class numbers with commas, got {text!r}"
         ) from None
+
+
+TruthNetwork = Annotated[
+    str,
+    typer.Option(
+        help="Also score fits that start from what a parameter network sees: auto, none or an "
+        "ONNX file.",
+        metavar="NAME",
+    ),
+]

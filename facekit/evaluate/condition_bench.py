@@ -23,9 +23,8 @@ from facekit.evaluate.conditions import CONDITIONS, PLAIN, Shot, check_condition
 from facekit.evaluate.gates import development_heads
 from facekit.evaluate.heads import SCHEMA, HeadSet, choose_heads, model_prediction, read_heads
 from facekit.evaluate.now import score_scan
-from facekit.evaluate.posterior import PHOTOMETRIC_FIT
 from facekit.evaluate.projection import project_shape
-from facekit.evaluate.truth import LANDMARK_FIT, TruthOptions, head_portraits
+from facekit.evaluate.truth import LANDMARK_FIT, TruthOptions, further_fits, head_portraits
 from facekit.fit.landmark import LandmarkFitConfig
 from facekit.fit.photo import FaceFit, FaceFitter
 from facekit.fit.quality import (
@@ -124,7 +123,6 @@ def evaluate_conditions(
     options: TruthOptions,
     *,
     conditions: Sequence[str] = CONDITIONS,
-    photometric: bool = False,
     development: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[ConditionItem], dict[str, Any]]:
@@ -132,9 +130,8 @@ def evaluate_conditions(
 
     Args:
         heads_file: as ``truth.evaluate_truth`` takes it.
-        options: count, seed, size, model and detector; views belong to the conditions.
+        options: count, seed, size, model, detector and fits; views belong to the conditions.
         conditions: of ``CONDITIONS``; plain pictures are always taken.
-        photometric: fit the pixels too.
         development: use heads outside those that ``eval truth --count 50 --seed 0`` draws.
         progress: called with pictures done and their number.
 
@@ -150,9 +147,8 @@ def evaluate_conditions(
     model = load_model(options.model)
     detector = open_detector(options.landmarks, allow_download=options.allow_download)
     portrait_of = head_portraits(heads_file, options)
-    fitters = {LANDMARK_FIT: FaceFitter(model, LandmarkFitConfig())}
-    if photometric:
-        fitters[PHOTOMETRIC_FIT] = FaceFitter(model, LandmarkFitConfig(), photometric=True)
+    plain = FaceFitter(model, LandmarkFitConfig())
+    fitters = {LANDMARK_FIT: plain, **further_fits(options, plain)}
     chosen = (
         development_heads(len(heads), options.count)
         if development

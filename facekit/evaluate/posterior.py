@@ -23,8 +23,8 @@ from facekit.evaluate.heads import SCHEMA, HeadSet, choose_heads, model_predicti
 from facekit.evaluate.now import NowItem, aggregate, score_scan
 from facekit.evaluate.truth import (
     LANDMARK_FIT,
-    PHOTOMETRIC_FIT,
     TruthOptions,
+    further_fits,
     head_portraits,
 )
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig
@@ -89,7 +89,6 @@ def evaluate_posterior(
     heads_file: Path,
     options: TruthOptions,
     *,
-    photometric: bool = False,
     development: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PosteriorResult:
@@ -97,8 +96,7 @@ def evaluate_posterior(
 
     Args:
         heads_file: as ``truth.evaluate_truth`` takes it.
-        options: what decides the pictures.
-        photometric: also fit the pixels.
+        options: what decides the pictures, and which fits there are.
         development: use heads outside those that ``eval truth --count 50 --seed 0`` draws.
         progress: called with pictures done and their number.
 
@@ -110,9 +108,8 @@ def evaluate_posterior(
     model = load_model(options.model)
     detector = open_detector(options.landmarks, allow_download=options.allow_download)
     portrait_of = head_portraits(heads_file, options)
-    fitters = {LANDMARK_FIT: FaceFitter(model, LandmarkFitConfig())}
-    if photometric:
-        fitters[PHOTOMETRIC_FIT] = FaceFitter(model, LandmarkFitConfig(), photometric=True)
+    plain = FaceFitter(model, LandmarkFitConfig())
+    fitters = {LANDMARK_FIT: plain, **further_fits(options, plain)}
     posterior = SurfacePosterior(model)
     chosen = (
         development_heads(len(heads), options.count)

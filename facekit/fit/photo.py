@@ -15,7 +15,7 @@ from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFit, LandmarkFitConfig, fit_landmarks
 from facekit.fit.landmark_basis import LandmarkBasis, build_landmark_basis
 from facekit.fit.light import estimate_light
-from facekit.fit.network_prior import network_prior
+from facekit.fit.network_prior import hold, let_go, network_prior
 from facekit.fit.posterior import SurfacePosterior
 from facekit.fit.prior import FacePrior
 from facekit.fit.quality import fit_quality
@@ -192,7 +192,8 @@ class FaceFitter:
             found = self.adam.fit(image, face, intrinsics, mask=mask)
             fit, albedo = found.fit, found.albedo
         else:
-            prior = self.belief(image, face)
+            belief, K = self.belief(image, face), self.basis.num_identity
+            prior = None if belief is None else hold(belief, K)
             fit = fit_landmarks(
                 self.basis,
                 self.model,
@@ -207,6 +208,8 @@ class FaceFitter:
             if self.photometric:
                 pixels = self.pixels.fit(image, face, fit, intrinsics, prior=prior, mask=mask).fit
                 fit = with_focal_variance(pixels, fit, self.basis.modes.shape[2] + 6)
+            if belief is not None:
+                fit = let_go(fit, belief, K)
             fit, cues = self._measured(fit, face, known, intrinsics)
         return self.complete(image, face, fit, focal, cues=cues, albedo=albedo)
 

@@ -10,6 +10,13 @@ from facekit.checks import check_array
 from facekit.morphable.model import MorphableModel
 
 
+class Information(NamedTuple):
+    """What is known of (K,) values beyond a prior: a precision (K, K), and that times a mean."""
+
+    matrix: np.ndarray
+    vector: np.ndarray
+
+
 class FacePrior(NamedTuple):
     """A Gaussian over a model's coefficients, identity first.
 

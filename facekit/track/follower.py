@@ -14,6 +14,7 @@ from facekit.detect.passes import Candidate, PointNetwork
 from facekit.errors import InputError, ItemError
 from facekit.fit.landmark import FaceState
 from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.network_prior import network_information
 from facekit.fit.prior import FacePrior
 from facekit.geometry.alignment import SimilarityTransform
 from facekit.geometry.crop import five_crop
@@ -21,7 +22,7 @@ from facekit.geometry.crop_pose import CropPose, decode_pose
 from facekit.geometry.rotations import camera_rotation_to_euler_deg
 from facekit.io.frames import Frame
 from facekit.morphable.model import MorphableModel
-from facekit.track.identity import IdentityFilter, information_beyond_prior
+from facekit.track.identity import IdentityFilter
 from facekit.track.motion import HeadPose
 from facekit.track.solver import FrameSolver
 
@@ -223,11 +224,9 @@ class Follower:
         yaw, pitch, _ = camera_rotation_to_euler_deg(state.rotation)
         if not self.identity.wants(yaw, pitch):
             return False
-        K = self._tools.model.num_identity
-        if reading is not None:
-            information = information_beyond_prior(
-                reading.parts["identity"], reading.covariance[:K, :K]
-            )
+        if reading is not None and self._tools.reader is not None:
+            spread = self._tools.reader.identity_spread
+            information = network_information(reading, spread=spread)
         elif marks is not None:
             information = self._solver.information(marks.points, marks.confidence, state)
         else:

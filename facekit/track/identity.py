@@ -8,23 +8,15 @@ n / (1 + (n - 1) r) of one, the variance of a mean of equally correlated values.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from facekit.checks import check_array
+from facekit.fit.prior import Information
 
 # Correlation of the errors of two frames of one view.
 CORRELATION = 0.5
 # Side of a view in degrees, and frames of one view after which more say nothing.
 VIEW_DEG, VIEW_FRAMES = 15.0, 8
-
-
-class Information(NamedTuple):
-    """A Gaussian as its precision (K, K) and precision times mean (K,)."""
-
-    matrix: np.ndarray
-    vector: np.ndarray
 
 
 class IdentityFilter:
@@ -75,19 +67,6 @@ class IdentityFilter:
         covariance = np.linalg.inv(precision)
         self.covariance = 0.5 * (covariance + covariance.T)
         self.mean = self.covariance @ vector
-
-
-def information_beyond_prior(mean: np.ndarray, covariance: np.ndarray) -> Information:
-    """Return what a posterior (K,), (K, K) knows beyond the prior N(0, 1), never less than nothing.
-
-    A posterior that is wider than the prior in a direction adds nothing there.
-    """
-    values, axes = np.linalg.eigh(0.5 * (covariance + covariance.T))
-    values = np.clip(values, 1e-6, None)
-    added = np.maximum(1 / values - 1, 0.0)
-    # The posterior's mean is the prior's, 0, weighed with the frame's own.
-    along = np.where(added > 0, (axes.T @ mean) / values, 0.0)
-    return Information((axes * added) @ axes.T, axes @ along)
 
 
 def distance(

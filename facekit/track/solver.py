@@ -10,9 +10,8 @@ from scipy.linalg import cho_factor, cho_solve
 from facekit.errors import ItemError
 from facekit.fit.landmark import FaceState, LandmarkFitConfig, LandmarkProblem
 from facekit.fit.landmark_basis import LandmarkBasis
-from facekit.fit.prior import FacePrior
+from facekit.fit.prior import FacePrior, Information
 from facekit.morphable.model import MorphableModel
-from facekit.track.identity import Information
 
 _DAMPING = 1e-3
 # Steps after which outline and noise are looked at again.
@@ -23,7 +22,8 @@ class FrameSolver:
     """Fits one person's pose and expression to landmarks, the identity held.
 
     The cost is that of ``fit.landmark``; the weights of outliers are those that the frame before
-    left, since they hardly change in between.
+    left, since they hardly change in between. The points are the surface's, the jaw's too, as
+    facekit's own network places them.
 
     Args:
         basis: of the model.
@@ -60,6 +60,7 @@ class FrameSolver:
             self._intrinsics,
             self._config,
             self._prior,
+            outline=False,
         )
 
     def forget(self) -> None:
@@ -132,6 +133,7 @@ class FrameSolver:
             self._intrinsics,
             self._config,
             prior,
+            outline=False,
         )
         problem.weights = self._weights
         whole = state._replace(coefficients=np.concatenate([self._identity, state.coefficients]))

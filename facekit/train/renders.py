@@ -20,7 +20,7 @@ OPTIONS = PortraitOptions(
     yaw_uniform=True,
     pitch_deg=35.0,
     roll_deg=25.0,
-    # Distances are drawn, not lenses: a lens and a large face would put every camera at arm's length.
+    # Distances are drawn, not lenses: a lens and a large face put a camera at arm's length.
     focal_mm=None,
     views=4,
     supersample=1,

@@ -6,7 +6,9 @@ from toy import toy_model
 
 from facekit.detect.parameters import CropReading
 from facekit.fit import network_prior as module
-from facekit.fit.network_prior import network_prior
+from facekit.fit.landmark_problem import LandmarkFit
+from facekit.fit.network_prior import hold, let_go, network_information, network_prior
+from facekit.fit.prior import FacePrior
 from facekit.geometry.alignment import SimilarityTransform
 
 WHOLE = SimilarityTransform(1.0, np.eye(2), np.zeros(2))
@@ -45,8 +47,10 @@ def test_errors_count_twice_and_expressions_stay_the_model_s(model):
     K = model.num_identity
     saw = np.linspace(-1, 1, K)
     belief = network_prior(model, reading_of(model, saw, 0.3 * np.eye(K)))
-    np.testing.assert_allclose(belief.mean[:K], saw)
-    np.testing.assert_allclose(np.diag(belief.precision)[:K], 1 / (2 * 0.3 + 0.05**2))
+    variance = 0.3 + 0.05**2
+    evidence = (1 / variance - 1) / 2
+    np.testing.assert_allclose(np.diag(belief.precision)[:K], evidence + 1)
+    np.testing.assert_allclose(belief.mean[:K], saw / variance / 2 / (evidence + 1))
     np.testing.assert_allclose(belief.mean[K:], model.expression_mean)
     np.testing.assert_allclose(np.diag(belief.precision)[K:], model.expression_std**-2.0, rtol=1e-6)
 
@@ -57,3 +61,41 @@ def test_what_is_hardly_seen_comes_back_to_the_mean(model):
     belief = network_prior(model, reading_of(model, np.ones(K), covariance), spread=np.full(K, 1.5))
     assert belief.mean[0] > 0.99
     assert (belief.mean[1:K] < 0.4).all()
+
+
+def test_a_network_that_saw_less_than_it_expected_saw_nothing(model, monkeypatch):
+    monkeypatch.setattr(module, "_STRANGE", 1.0)
+    K = model.num_identity
+    covariance = np.diag(np.where(np.arange(K) == 0, 0.5, 3.0))
+    told = network_information(reading_of(model, np.ones(K), covariance), spread=np.full(K, 1.5))
+    assert told.matrix[0, 0] == pytest.approx(1 / 0.5025 - 1 / 1.5**2)
+    assert told.vector[0] == pytest.approx(1 / 0.5025)
+    assert np.abs(told.matrix[1:]).max() < 1e-12
+    assert np.abs(told.vector[1:]).max() < 1e-12
+
+
+def test_a_held_identity_is_let_go_with_what_follows_it(model):
+    """Conditionals of a joint Gaussian stay; its identity's marginal is the belief's."""
+    K, n = model.num_identity, model.num_identity + model.num_expression
+    rng = np.random.default_rng(5)
+    root = rng.standard_normal((n + 6, 2 * n))
+    joint = root @ root.T / n
+    belief = FacePrior(np.zeros(n), np.diag(rng.uniform(0.5, 2, n)))
+    fit = LandmarkFit(*(None,) * 5, joint, *(None,) * 6)
+    found = let_go(fit, belief, K).covariance
+    np.testing.assert_allclose(found[:K, :K], np.linalg.inv(belief.precision[:K, :K]), atol=1e-9)
+    for covariance in (joint, found):
+        slope = np.linalg.solve(covariance[:K, :K], covariance[:K, K:])
+        left = covariance[K:, K:] - covariance[K:, :K] @ slope
+        precision = np.linalg.inv(joint)[K:, K:]
+        np.testing.assert_allclose(np.linalg.inv(left), precision, rtol=1e-6, atol=1e-6)
+    assert np.linalg.eigvalsh(found).min() > 0
+
+
+def test_only_the_identity_is_held(model):
+    K = model.num_identity
+    belief = network_prior(model, reading_of(model, np.ones(K), 0.3 * np.eye(K)))
+    held = hold(belief, K)
+    np.testing.assert_array_equal(held.mean, belief.mean)
+    np.testing.assert_allclose(held.precision[:K, :K], belief.precision[:K, :K] / 0.3)
+    np.testing.assert_array_equal(held.precision[K:, K:], belief.precision[K:, K:])

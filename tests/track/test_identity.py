@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from facekit.errors import InputError
+from facekit.fit.prior import Information
 from facekit.track.identity import (
     CORRELATION,
     VIEW_FRAMES,
     IdentityFilter,
-    Information,
     distance,
-    information_beyond_prior,
 )
 
 
@@ -63,22 +62,6 @@ def test_noisy_views_come_near_the_truth_as_their_spread_says():
         errors.append(fused.mean - truth)
         spreads.append(np.diag(fused.covariance))
     assert np.mean(np.square(errors)) == pytest.approx(np.mean(spreads), rel=0.15)
-
-
-def test_a_posterior_gives_its_likelihood_back():
-    rng = np.random.default_rng(2)
-    precision = np.diag([0.5, 4.0, 1e-9])
-    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    precision = turn @ precision @ turn.T
-    value = rng.normal(size=3)
-    covariance = np.linalg.inv(np.eye(3) + precision)
-    found = information_beyond_prior(covariance @ precision @ value, covariance)
-    np.testing.assert_allclose(found.matrix, precision, atol=1e-6)
-    np.testing.assert_allclose(found.vector, precision @ value, atol=1e-6)
-    # Wider than the prior: nothing is known.
-    nothing = information_beyond_prior(np.ones(2), 2 * np.eye(2))
-    assert np.abs(nothing.matrix).max() == 0
-    assert np.abs(nothing.vector).max() == 0
 
 
 def test_distance_counts_deviations():

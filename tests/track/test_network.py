@@ -21,6 +21,7 @@ class Oracle:
     """A parameter network that answers with the truth of the frame it is told is shown."""
 
     size = 128
+    identity_spread = None
     fingerprint = "oracle"
 
     def __init__(self, model, portraits, *, noise=0.0, unrest=0.0, absent=()):
@@ -40,13 +41,17 @@ class Oracle:
         pose = encode_pose(
             camera.rotation, camera.translation, camera.intrinsics, crop, size=self.size
         )
+        # Bayes' answer to a noisy look at a person of N(0, 1).
+        variance = max(self.noise, 0.01) ** 2
+        known = 1 / (1 + variance)
+        seen = self.identity + self.noise * self.rng.normal(size=len(self.identity))
         parts = {
-            "identity": self.identity + self.noise * self.rng.normal(size=len(self.identity)),
+            "identity": known * seen,
             "expression": self.expression,
             "rotation": pose.rotation + self.unrest * self.rng.normal(size=6),
             "translation": pose.translation + self.unrest * self.rng.normal(size=3),
         }
-        covariance = max(self.noise, 0.05) ** 2 * np.eye(self.layout.length)
+        covariance = known * variance * np.eye(self.layout.length)
         return CropReading(parts, covariance, 0.05 if self.now in self.absent else 0.99, crop)
 
 
