@@ -1,4 +1,4 @@
-"""A template to a scan: landmarks, the model's own shapes, then a smooth deformation."""
+"""A template to a scan: landmarks, what heads are likely to do, then a smooth deformation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.basis.elastic import ElasticSurface, landmark_matrix
+from facekit.basis.field_fit import RandomField
 from facekit.basis.shape_fit import ShapeFitOptions, ShapeModes
 from facekit.basis.template_file import HeadTemplate
 from facekit.errors import InputError, ItemError
-from facekit.geometry.alignment import SimilarityTransform, align_similarity
+from facekit.geometry.alignment import IDENTITY, SimilarityTransform, align_similarity
 from facekit.geometry.mesh import face_normals, vertex_areas, vertex_normals
 from facekit.geometry.surface import Surface, SurfacePairs
 from facekit.morphable.model import MorphableModel
@@ -21,7 +22,6 @@ from facekit.morphable.model import MorphableModel
 JAW = 17
 LEAST_LANDMARKS = 6
 _EYEBALLS = ((3, 1.0), (4, -1.0))
-_IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
 
 
 class ElasticStep(NamedTuple):
@@ -38,8 +38,10 @@ class RegisterOptions:
     """How a scan is registered and what is accepted.
 
     Attributes:
-        with_prior, without_prior: stages after a model's fit, and where there is no model.
-        rounds: of closest points in each stage.
+        neutral: stages after the fit of a random field to a neutral face.
+        expression, bare_expression: stages after the fit of a model's expressions, and where
+            there is no model.
+        rounds: of closest points in each stage of an expression; neutral_rounds: of a neutral face.
         least_cosine: of the angle between the normals of a pair.
         least_landmarks: of the 51 inner points.
         landmark_rms_mm: of the landmarks after their alignment; more is no face.
@@ -50,14 +52,18 @@ class RegisterOptions:
         unlikely: root mean square of the model's coefficients.
     """
 
-    with_prior: tuple[ElasticStep, ...] = (
+    neutral: tuple[ElasticStep, ...] = (
+        ElasticStep(1.0, 0.1, 0.0, 4.0),
+        ElasticStep(0.1, 0.01, 0.0, 3.0),
+    )
+    expression: tuple[ElasticStep, ...] = (
         ElasticStep(10.0, 1.0, 0.0, 8.0),
         ElasticStep(2.5, 0.25, 0.0, 6.0),
         ElasticStep(1.0, 0.1, 0.0, 5.0),
         ElasticStep(0.25, 0.025, 0.0, 4.0),
         ElasticStep(0.1, 0.01, 0.0, 3.0),
     )
-    without_prior: tuple[ElasticStep, ...] = (
+    bare_expression: tuple[ElasticStep, ...] = (
         ElasticStep(25.0, 25.0, 5.0, 15.0),
         ElasticStep(10.0, 10.0, 2.0, 15.0),
         ElasticStep(2.5, 2.5, 0.5, 12.0),
@@ -67,6 +73,7 @@ class RegisterOptions:
         ElasticStep(0.1, 0.1, 0.0, 4.0),
     )
     rounds: int = 3
+    neutral_rounds: int = 2
     least_cosine: float = 0.6
     least_landmarks: int = LEAST_LANDMARKS
     landmark_rms_mm: float = 12.0
@@ -155,20 +162,15 @@ class Registrar:
         return self._areas * share
 
     @cached_property
-    def _identity(self) -> ShapeModes:
-        prior = self._need_prior()
-        return ShapeModes(
-            prior.mean,
-            prior.identity_modes,
-            prior.faces,
+    def _field(self) -> RandomField:
+        prior = self.prior
+        return RandomField(
+            self.template.vertices if prior is None else prior.mean,
+            self.template.faces,
             weights=self._sampling,
             marks=self._marks,
+            modes=None if prior is None else prior.identity_modes,
         )
-
-    def _need_prior(self) -> MorphableModel:
-        if self.prior is None:
-            raise InputError("register: expected a prior model")
-        return self.prior
 
     def neutral(self, scan: ScanSurface) -> Registration:
         """Register a neutral face.
@@ -176,14 +178,12 @@ class Registrar:
         Raises:
             ItemError: too few landmarks, or landmarks or size unlike a head's.
         """
-        if self.prior is None:
-            start = self._align(self.template.vertices, scan, with_scale=True)
-            reference = start.apply(self.template.vertices)
-            return self._deform(reference, scan, self.options.without_prior, 0.0)
-        start = self._align(np.asarray(self.prior.mean, np.float64), scan, with_scale=False)
-        fit = self._identity.fit(scan.surface, self._inner(scan), start)
-        unlikely = float(np.sqrt(np.mean(fit.coefficients**2)))
-        return self._deform(fit.vertices, scan, self.options.with_prior, unlikely)
+        field, options = self._field, self.options
+        start = self._align(field.base, scan, with_scale=self.prior is None)
+        fit = field.fit(scan.surface, self._inner(scan), start)
+        unlikely = float(np.sqrt(np.mean(fit.coefficients**2))) if self.prior is not None else 0.0
+        steps, rounds = options.neutral, options.neutral_rounds
+        return self._deform(fit.vertices, scan, steps, rounds, unlikely)
 
     def expression(self, scan: ScanSurface, neutral: np.ndarray) -> Registration:
         """Register an expression of the person whose registered neutral (V, 3) is given.
@@ -194,9 +194,10 @@ class Registrar:
         Raises:
             ItemError: as ``neutral``.
         """
+        options = self.options
         start = self._align(neutral, scan, with_scale=False)
         if self.prior is None or not self.prior.num_expression:
-            return self._deform(start.apply(neutral), scan, self.options.without_prior, 0.0)
+            return self._deform(start.apply(neutral), scan, options.bare_expression, options.rounds)
         modes = ShapeModes(
             neutral,
             self.prior.expression_modes,
@@ -208,7 +209,7 @@ class Registrar:
             options=ShapeFitOptions(across_mm=1.0),
         )
         fit = modes.fit(scan.surface, self._inner(scan), start)
-        return self._deform(fit.vertices, scan, self.options.with_prior, 0.0)
+        return self._deform(fit.vertices, scan, options.expression, options.rounds)
 
     def _inner(self, scan: ScanSurface) -> np.ndarray:
         marks = np.array(scan.landmarks, np.float64)
@@ -247,14 +248,15 @@ class Registrar:
         reference: np.ndarray,
         scan: ScanSurface,
         steps: tuple[ElasticStep, ...],
-        unlikely: float,
+        rounds: int,
+        unlikely: float = 0.0,
     ) -> Registration:
         """Bend ``reference`` onto the scan, stage by stage, and judge the result."""
         current, triangle = reference, None
         marks = self._inner(scan)
         for step in steps:
-            for _ in range(self.options.rounds):
-                pairs = scan.surface.pairs(current, _IDENTITY, start=triangle)
+            for _ in range(rounds):
+                pairs = scan.surface.pairs(current, IDENTITY, start=triangle)
                 triangle = pairs.triangle
                 use = self._usable(current, pairs, step.reach_mm)
                 weight = use / (1.0 + (2.0 * pairs.distance / step.reach_mm) ** 2)
@@ -296,7 +298,7 @@ class Registrar:
         unlikely: float,
     ) -> Registration:
         options, face = self.options, self._face
-        pairs = scan.surface.pairs(vertices, _IDENTITY)
+        pairs = scan.surface.pairs(vertices, IDENTITY)
         use = self._usable(vertices, pairs, reach_mm)
         residuals = np.where(use, pairs.distance, np.nan)
         coverage = float(self._areas[use & face].sum() / self._areas[face].sum())

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from facekit.geometry.alignment import SimilarityTransform, compose
+from facekit.geometry.alignment import IDENTITY, SimilarityTransform, compose
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import rotvec_to_matrix
 from facekit.geometry.surface import Surface
@@ -130,7 +130,7 @@ class ShapeModes:
             own = vertex_normals(shape, self.faces)[self.rows].astype(np.float64)
             points = shape[self.rows]
             # Everything is solved in the model's frame: the scan is moved, not the modes.
-            pairs = surface.pairs(move.apply(points), _IDENTITY, start=triangle)
+            pairs = surface.pairs(move.apply(points), IDENTITY, start=triangle)
             triangle = pairs.triangle
             back = move.inverse()
             normal = pairs.normal @ move.rotation
@@ -165,9 +165,6 @@ class ShapeModes:
             turn = rotvec_to_matrix(change[count : count + 3])
             move = compose(move, SimilarityTransform(1.0, turn, change[count + 3 :]))
         return ShapeFit(move.apply(self.shape(coefficients)), coefficients, move)
-
-
-_IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
 
 
 def _jacobian(modes: np.ndarray, points: np.ndarray) -> np.ndarray:

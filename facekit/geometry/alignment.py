@@ -32,6 +32,9 @@ class SimilarityTransform(NamedTuple):
         return np.hstack([self.scale * self.rotation, self.translation[:, None]])
 
 
+IDENTITY = SimilarityTransform(1.0, np.eye(3), np.zeros(3))
+
+
 def align_similarity(
     source: np.ndarray,
     target: np.ndarray,
