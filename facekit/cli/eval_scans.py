@@ -321,7 +321,8 @@ def scan_inputs(
     jobs: int,
 ) -> Any:
     """Return how files are read; the output folder is made first, so that it fails first."""
-    from facekit.evaluate.faces3d import list_predictions, read_embedding
+    from facekit.evaluate.embedding import read_embedding
+    from facekit.evaluate.faces3d import list_predictions
     from facekit.evaluate.scan_controls import known_model
     from facekit.evaluate.scan_inputs import ScanInputs
     from facekit.io.atomic import make_folder

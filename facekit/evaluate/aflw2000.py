@@ -18,13 +18,14 @@ import numpy as np
 from facekit.checks import check_array
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.aflw2000_data import TRUTHS, AflwPredictions, AflwTruth
-from facekit.evaluate.faces3d import list_predictions, read_prediction, read_scan
+from facekit.evaluate.faces3d import NO_PREDICTION, list_predictions, read_prediction, read_scan
 from facekit.evaluate.micc import find_scans
 from facekit.evaluate.scan_reports import (
     Progress,
     ScanEvaluation,
     ScanItem,
     scan_document,
+    stranger,
     strictly,
 )
 from facekit.evaluate.volume import VolumeOptions, draw_picture_errors, reconstruction_nme
@@ -194,9 +195,7 @@ def evaluate_aflw(
         items.append(strictly(item) if strict else item)
         if progress is not None:
             progress(row + 1, len(truth))
-    items += [
-        ScanItem(key, error="there is no image of this name", unmatched=True) for key in strangers
-    ]
+    items += [stranger(key, "image", truth.names) for key in strangers]
     return ScanEvaluation(items, _document(items, truth, chosen, strict), {})
 
 
@@ -276,7 +275,7 @@ def _dense(
     if name not in truths:
         raise ItemError("there is no truth mesh of this image")
     if name not in predicted:
-        raise ItemError("no prediction was found")
+        raise ItemError(NO_PREDICTION)
     target = read_scan(truths[name])
     face = read_prediction(predicted[name], shape="face")
     marks = truth.points[options.truth][row]

@@ -141,7 +141,10 @@ class AflwPredictions:
         places.append(self._path / name / "params.npz")
         path = next((p for p in places if p.is_file()), None)
         if path is None:
-            raise ItemError("no prediction was found")
+            raise ItemError(
+                "no prediction was found: expected a file of this name "
+                f"({' '.join(_SUFFIXES)}), or a folder of 'facekit fit' of this name"
+            )
         try:
             return _prediction(path)
         except (FacekitError, OSError, ValueError, EOFError) as error:

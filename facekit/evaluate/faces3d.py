@@ -7,7 +7,7 @@ warnings that travel with the item.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from facekit.errors import FacekitError, InputError, ItemError
+from facekit.evaluate.embedding import embedded_points
 from facekit.evaluate.now import UNIT_MM
 from facekit.evaluate.now_alignment import Procrustes, procrustes
 from facekit.geometry.mesh import mesh_edges
@@ -26,7 +27,13 @@ from facekit.io.points3d import SET_OF_COUNT, read_points3d
 from facekit.io.points3d import SUFFIXES as POINT_SUFFIXES
 from facekit.morphable.model import MorphableModel
 
+log = logging.getLogger("facekit.evaluate.faces3d")
+
 MESH_SUFFIXES = (".obj", ".ply", ".glb", ".stl", ".npz")
+NO_PREDICTION = (
+    "no prediction was found: expected a mesh of this name (.obj .ply .glb .stl .npz), or a folder "
+    "of 'facekit fit' of this name"
+)
 # Rows of iBUG's 68 points whose mean is each point of a smaller set.
 FROM_IBUG68: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "now7": ((36,), (39,), (42,), (45,), (33,), (48,), (54,)),
@@ -95,7 +102,7 @@ def read_scan(path: Path, *, unit: str = "mm", points: Path | None = None) -> Fa
     Raises:
         ItemError: the mesh or its landmarks cannot be used.
     """
-    return _read(path, unit=unit, points=points, embedding=None, model=None)
+    return _read(path, unit=unit, points=points, embedding=None, model=None, option="--data-unit")
 
 
 def read_prediction(
@@ -119,15 +126,16 @@ def read_prediction(
         ItemError: the mesh or its landmarks cannot be used.
     """
     mesh = path / f"{shape}.obj" if path.is_dir() else path
-    return _read(mesh, unit=unit, points=None, embedding=embedding, model=model)
+    return _read(mesh, unit=unit, points=None, embedding=embedding, model=model, option="--unit")
 
 
 def list_predictions(root: Path) -> dict[str, Path]:
     """Find every predicted face under a folder: key to mesh file or fit folder.
 
     The key is the path below ``root`` without suffix, with forward slashes. A folder with
-    ``neutral.obj`` and ``params.npz`` is one fit; else every mesh file counts. Hidden files are
-    left out.
+    ``neutral.obj`` and ``params.npz`` is one fit; else every mesh file counts, of several with one
+    key the first in the order of ``MESH_SUFFIXES`` (a warning is logged). Hidden files are left
+    out.
 
     Raises:
         InputError: no such folder, or no prediction in it.
@@ -142,52 +150,18 @@ def list_predictions(root: Path) -> dict[str, Path]:
             found[here.relative_to(root).as_posix()] = here
             names.clear()
             continue
-        for file in sorted(here / f for f in files if not f.startswith(".")):
+        meshes = [here / f for f in files if not f.startswith(".")]
+        meshes = [file for file in meshes if file.suffix.lower() in MESH_SUFFIXES]
+        for file in sorted(meshes, key=lambda f: MESH_SUFFIXES.index(f.suffix.lower())):
             key = file.relative_to(root).with_suffix("").as_posix()
-            if file.suffix.lower() in MESH_SUFFIXES and _is_mesh(file):
-                found.setdefault(key, file)
+            if _is_mesh(file) and found.setdefault(key, file) != file:
+                log.warning("%s: is left out, since %s is there", file, found[key].name)
     if not found:
         raise InputError(
             f"{root}: expected predictions as {' '.join(MESH_SUFFIXES)} or folders of "
             "'facekit fit', found none"
         )
     return dict(sorted(found.items()))
-
-
-def read_embedding(path: Path) -> np.ndarray:
-    """Read where landmarks lie on a topology: a JSON list of [triangle, weight 0, weight 1].
-
-    Returns:
-        (N, 3) float64; triangles count from 0, the third weight is 1 minus the two.
-
-    Raises:
-        InputError: not such a file.
-    """
-    try:
-        table = np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a JSON list of [triangle, w0, w1] ({error})") from error
-    if table.ndim != 2 or table.shape[1] != 3 or not np.isfinite(table).all():
-        raise InputError(f"{path}: expected rows of [triangle, w0, w1], got shape {table.shape}")
-    if (table[:, 0] < 0).any() or (table[:, 0] % 1 != 0).any():
-        raise InputError(f"{path}: expected triangle numbers from 0")
-    return table
-
-
-def embedded_points(embedding: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return the points (N, 3) of an embedding on a mesh.
-
-    Raises:
-        ItemError: it names a triangle that the mesh does not have.
-    """
-    triangle = embedding[:, 0].astype(np.int64)
-    if triangle.max(initial=0) >= len(faces):
-        raise ItemError(
-            f"the landmark embedding names triangle {int(triangle.max())}, but the mesh has "
-            f"{len(faces)}; it is of another topology"
-        )
-    weights = np.column_stack([embedding[:, 1:], 1 - embedding[:, 1:].sum(axis=1)])
-    return np.einsum("nk,nkd->nd", weights, vertices[faces[triangle]])
 
 
 def landmark_warnings(source: np.ndarray, target: np.ndarray, name: str) -> tuple[str, ...]:
@@ -230,7 +204,11 @@ def _shuffled(fit: Procrustes, source: np.ndarray, target: np.ndarray, name: str
 
 
 def unit_warnings(
-    vertices: np.ndarray, landmarks: Mapping[str, np.ndarray], *, unit: str
+    vertices: np.ndarray,
+    landmarks: Mapping[str, np.ndarray],
+    *,
+    unit: str,
+    option: str = "",
 ) -> tuple[str, ...]:
     """Say when lengths that should be mm are those of no face, and which unit is likely.
 
@@ -238,6 +216,7 @@ def unit_warnings(
         vertices: (V, 3) after conversion from ``unit``.
         landmarks: by set name, likewise converted; the outer eye corners are the better ruler.
         unit: what the file was taken to be in.
+        option: of the command line that names the unit, for the message.
     """
     seven = landmarks.get("now7")
     if seven is None and "ibug68" in landmarks:
@@ -251,8 +230,9 @@ def unit_warnings(
     if low <= length <= high:
         return _span_warnings(vertices, landmarks)
     raw = length / UNIT_MM[unit]
+    hint = f"; say so with {option}" if option else ""
     likely = [name for name, factor in UNIT_MM.items() if low <= raw * factor <= high]
-    guess = f"the file looks like {likely[0]}" if likely else "no unit makes it a face"
+    guess = f"the file looks like {likely[0]}{hint}" if likely else "no unit makes it a face"
     return (f"it is {length:.3g} mm {what} when read as {unit}: {guess}",)
 
 
@@ -314,6 +294,7 @@ def _read(
     points: Path | None,
     embedding: np.ndarray | None,
     model: MorphableModel | None,
+    option: str,
 ) -> FaceSurface:
     try:
         vertices, faces = _load(path)
@@ -321,7 +302,7 @@ def _read(
         if path.suffix.lower() == ".glb":
             # glTF has one unit, and its reader gives mm: put them in the unit of what lies beside.
             vertices = vertices / UNIT_MM[unit]
-        _check(vertices, faces)
+        check_mesh(vertices, faces)
         marks = _landmarks(path, points, vertices, unit)
         if embedding is not None:
             found = embedded_points(embedding, vertices, faces)
@@ -338,13 +319,19 @@ def _read(
     surface = FaceSurface(vertices, np.asarray(faces, np.int32), marks, str(path))
     surface = surface.scaled(UNIT_MM[unit])
     warnings = (
-        *unit_warnings(surface.vertices, surface.landmarks, unit=unit),
+        *unit_warnings(surface.vertices, surface.landmarks, unit=unit, option=option),
         *surface_warnings(surface.faces),
     )
     return replace(surface, warnings=warnings)
 
 
-def _check(vertices: np.ndarray, faces: np.ndarray) -> None:
+def check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Check that a mesh can be scored.
+
+    Raises:
+        ItemError: wrong shapes, a vertex that is not finite, no faces, a face of no vertex, or all
+            vertices equal.
+    """
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
         raise ItemError(f"expected vertices of shape (V, 3), got {vertices.shape}")
     if not np.isfinite(vertices).all():

@@ -19,6 +19,7 @@ import numpy as np
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
+    NO_PREDICTION,
     FaceSurface,
     check_order,
     landmark_warnings,
@@ -260,7 +261,7 @@ def _item(
         if isinstance(scan, ItemError):
             raise scan
         if path is None:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         face = inputs.prediction(path)
         warnings = (*(f"scan: {text}" for text in scan.warnings), *face.warnings)
         check_order(face.marks("now7"), scan.marks("now7"), "now7")

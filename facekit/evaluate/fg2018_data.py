@@ -57,7 +57,8 @@ def match_scan(key: str, scans: Sequence[str]) -> str:
             raise ItemError(
                 f"several scans may be meant: {', '.join(same)}; --list says which belongs to which"
             )
-    raise ItemError("there is no scan of this name")
+    some = ", ".join(scans[:3]) + (", …" if len(scans) > 3 else "")
+    raise ItemError(f"there is no scan of this name; there are {len(scans)}: {some}")
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
     scan_document,
+    stranger,
     summary,
 )
 from facekit.io.discover import find_images
@@ -109,11 +110,7 @@ def evaluate_images(
         _compare, chosen, pieces, jobs=jobs, done=counter([1] * len(pieces), progress)
     )
     items = [c.item for c in compared]
-    items += [
-        ScanItem(key, error="there is no photograph of this name", unmatched=True)
-        for key in renders
-        if key not in photographs
-    ]
+    items += [stranger(key, "photograph", photographs) for key in renders if key not in photographs]
     document = scan_document(items, protocol=_protocol(chosen))
     document["measures"] = _measures(items, chosen)
     if "fid" in chosen.metrics:

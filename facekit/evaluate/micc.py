@@ -22,6 +22,7 @@ from facekit.evaluate.estimator import (
 )
 from facekit.evaluate.faces3d import (
     MESH_SUFFIXES,
+    NO_PREDICTION,
     FaceSurface,
     list_predictions,
     read_scan,
@@ -35,6 +36,7 @@ from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
     scan_document,
+    stranger,
     strictly,
 )
 from facekit.export.heat import draw_heat_map
@@ -200,9 +202,7 @@ def _evaluate(
         sizes = [i.details["scale"] for i in items if i.value is not None]
         scale = float(np.median(sizes)) if sizes else None
     items, controls = _score(tasks, scans, config, reading, scale, mask_file, progress)
-    items += [
-        ScanItem(key, error="there is no scan of this name", unmatched=True) for key in unmatched
-    ]
+    items += [stranger(key, "scan", scans) for key in unmatched]
     protocol = {
         "name": benchmark,
         "preset": preset,
@@ -301,7 +301,7 @@ def _score_task(
         if isinstance(scan, ItemError):
             raise scan
         if not task.files:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         faces = [inputs.prediction(path, shape=config.shape) for path in task.files]
         if config.direction == "symmetric":  # then the prediction's points count as the scan's do
             faces = [_checked(face, config) for face in faces]

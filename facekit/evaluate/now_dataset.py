@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facekit.errors import InputError, ItemError
-from facekit.evaluate.faces3d import MESH_SUFFIXES, list_predictions, read_prediction
+from facekit.errors import FacekitError, InputError, ItemError
+from facekit.evaluate.faces3d import (
+    MESH_SUFFIXES,
+    check_mesh,
+    list_predictions,
+    read_prediction,
+)
 from facekit.evaluate.now import UNIT_MM, NowPrediction
 from facekit.io.meshes import read_mesh
 from facekit.io.params import read_params
 from facekit.io.pp import read_pp
 from facekit.morphable.model import MorphableModel
+from facekit.types import Mesh
 
 SPLITS = {"validation": "imagepathsvalidation.txt", "test": "imagepathstest.txt"}
 
@@ -128,13 +134,13 @@ def find_prediction(
     if path is None:
         return None
     if path.name == "neutral.obj" and path.with_name("params.npz").is_file():
-        mesh = read_mesh(path)
+        mesh = _read_mesh(path)
         # They are in mm, whatever unit the meshes were written in.
         landmarks = read_params(path.with_name("params.npz"))["now7"] / UNIT_MM[unit]
         return NowPrediction(mesh.vertices, mesh.faces, landmarks)
     own = path.suffix in (".obj", ".ply")
     if own and any(path.with_suffix(suffix).is_file() for suffix in (".npy", ".txt")):
-        mesh = read_mesh(path)
+        mesh = _read_mesh(path)
         return NowPrediction(mesh.vertices, mesh.faces, _read_landmarks(path.parent, path.stem))
     face = read_prediction(path, unit=unit, model=model).scaled(1 / UNIT_MM[unit])
     if not {"now7", "ibug68"} & set(face.landmarks):
@@ -191,6 +197,16 @@ def _first(folder: Path, pattern: str) -> Path:
     if not files:
         raise InputError(f"{folder}: expected a file {pattern} of the NoW benchmark, found none")
     return files[0]
+
+
+def _read_mesh(path: Path) -> Mesh:
+    try:
+        mesh = read_mesh(path)
+        check_mesh(mesh.vertices, mesh.faces)
+    except FacekitError as error:
+        text = str(error)
+        raise ItemError(text if str(path) in text else f"{path}: {text}") from error
+    return mesh
 
 
 def _read_landmarks(folder: Path, stem: str) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
 from facekit.evaluate.faces3d import (
+    NO_PREDICTION,
     FaceSurface,
     check_order,
     landmark_warnings,
@@ -277,7 +278,7 @@ def _score_image(
         )
         timing = timing.plus(read=time.perf_counter() - start)
         if prediction is None:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         start = time.perf_counter()
         if not context.options.reference_quirks:
             check_order(np.asarray(prediction.landmarks, np.float64), scan.landmarks, "seven")
@@ -310,7 +311,7 @@ def _prediction_warnings(
     marks = np.asarray(prediction.landmarks, np.float64)
     vertices = unit * np.asarray(prediction.vertices, np.float64)
     return (
-        *unit_warnings(vertices, {"now7": unit * marks}, unit=options.unit),
+        *unit_warnings(vertices, {"now7": unit * marks}, unit=options.unit, option="--unit"),
         *surface_warnings(prediction.faces),
         *landmark_warnings(marks, scan.landmarks, "seven"),
     )

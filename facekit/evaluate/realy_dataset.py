@@ -9,10 +9,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from facekit.errors import InputError, ItemError
-from facekit.evaluate.faces3d import (
-    embedded_points,
-    read_embedding,
-)
+from facekit.evaluate.embedding import embedded_points, read_embedding
 from facekit.evaluate.realy import (
     REGIONS,
     Region,

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from facekit.errors import FacekitError, ItemError
+from facekit.evaluate.embedding import embedded_points
 from facekit.evaluate.faces3d import (
+    NO_PREDICTION,
     FaceSurface,
     check_order,
-    embedded_points,
     landmark_warnings,
     list_predictions,
 )
@@ -36,6 +37,7 @@ from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
     scan_document,
+    stranger,
     strictly,
 )
 from facekit.export.heat import draw_heat_map
@@ -84,9 +86,7 @@ def evaluate_realy(
         items += scored
         for name, row in rows.items():
             others.setdefault(name, []).extend(row)
-    items += [
-        ScanItem(key, error="there is no scan of this ID", unmatched=True) for key in unmatched
-    ]
+    items += [stranger(key, "scan", map(str, dataset.people)) for key in unmatched]
     protocol = {
         "name": "realy",
         "version": 1,
@@ -175,7 +175,7 @@ def _item(
         if isinstance(person, ItemError):
             raise person
         if path is None:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         face = inputs.prediction(path)
         warnings = face.warnings
         scored = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +54,14 @@ class ScanEvaluation(NamedTuple):
 
 
 Progress = Callable[[int, int], None]
+
+
+def stranger(name: str, kind: str, known: Iterable[str]) -> ScanItem:
+    """Return the item of a prediction that no ``kind`` of its name belongs to."""
+    names = list(known)
+    some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    error = f"there is no {kind} of this name; there are {len(names)}: {some}"
+    return ScanItem(name, error=error, unmatched=True)
 
 
 def strictly(item: ScanItem) -> ScanItem:

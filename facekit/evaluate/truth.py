@@ -14,7 +14,7 @@ from facekit.detect import Detector, open_detector
 from facekit.detect.parameters import open_reader
 from facekit.errors import InputError, ItemError, UsageError
 from facekit.evaluate.comparison import compare_items
-from facekit.evaluate.faces3d import list_predictions, read_prediction
+from facekit.evaluate.faces3d import NO_PREDICTION, list_predictions, read_prediction
 from facekit.evaluate.heads import (
     MEAN_FACE,
     HeadScore,
@@ -159,7 +159,7 @@ def saved_predictions(folder: Path, model: MorphableModel) -> Predict:
 
     def read(picture: Picture) -> NowPrediction | None:
         if picture.name not in found:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         face = read_prediction(found[picture.name], model=model)
         return NowPrediction(face.vertices, face.faces, face.marks("now7"))
 

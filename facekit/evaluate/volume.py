@@ -21,7 +21,13 @@ from scipy.spatial import cKDTree
 from facekit.checks import check_array
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.estimator import face_axes
-from facekit.evaluate.faces3d import FaceSurface, list_predictions, read_scan, surface_warnings
+from facekit.evaluate.faces3d import (
+    NO_PREDICTION,
+    FaceSurface,
+    list_predictions,
+    read_scan,
+    surface_warnings,
+)
 from facekit.evaluate.jobs import counter, run_pieces
 from facekit.evaluate.micc import find_scans
 from facekit.evaluate.scan_inputs import ScanInputs
@@ -30,6 +36,7 @@ from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
     scan_document,
+    stranger,
     strictly,
 )
 from facekit.export.heat import draw_heat_map
@@ -190,11 +197,7 @@ def evaluate_volume(
     pieces = [(key, path, found.get(key)) for key, path in truths.items()]
     done = counter([1] * len(pieces), progress)
     items = run_pieces(_score_piece, (chosen, reading), pieces, jobs=reading.jobs, done=done)
-    items += [
-        ScanItem(key, error="there is no truth of this name", unmatched=True)
-        for key in found
-        if key not in truths
-    ]
+    items += [stranger(key, "truth", truths) for key in found if key not in truths]
     protocol = {
         "name": "volume",
         "unit": "percent of the outer 3D interocular distance",
@@ -220,7 +223,7 @@ def _item(
     try:
         truth = read_scan(path, unit=inputs.data_unit)
         if file is None:
-            raise ItemError("no prediction was found")
+            raise ItemError(NO_PREDICTION)
         face = inputs.prediction(file, shape=options.shape)
         warnings = size_warnings(truth.vertices, face.vertices) + surface_warnings(face.faces)
         score = score_faces(truth, face, options)

@@ -75,8 +75,12 @@ def read_vertex_mask(path: Path, count: int) -> np.ndarray:
     if len(values) == count and np.isin(values, (0, 1)).all():
         chosen = np.flatnonzero(values)
     else:
-        if (values % 1 != 0).any() or values.min(initial=0) < 0 or values.max(initial=0) >= count:
-            raise InputError(f"{path}: expected vertex indices in [0, {count})")
+        bad = values[(values % 1 != 0) | (values < 0) | (values >= count)]
+        if len(bad):
+            raise InputError(
+                f"{path}: expected vertex indices in [0, {count}) or {count} zeros and ones, got "
+                f"{bad[0]:.12g} among {len(values)} values; is it of another topology?"
+            )
         chosen = np.unique(values.astype(np.int64))
     if not len(chosen):
         raise InputError(f"{path}: chooses no vertex")
@@ -140,6 +144,9 @@ def _from_lines(text: str, vertices: np.ndarray | None) -> np.ndarray:
             raise ValueError("it holds vertex indices, but there is no mesh to read them in")
         indices = np.array([int(row[-1]) for row in rows])
         if indices.min() < 0 or indices.max() >= len(vertices):
-            raise ValueError(f"expected vertex indices in [0, {len(vertices)})")
+            raise ValueError(
+                f"expected vertex indices in [0, {len(vertices)}), got {indices.min()} to "
+                f"{indices.max()}"
+            )
         return np.asarray(vertices)[indices]
     raise ValueError("expected three numbers a line, or an index and three numbers")

@@ -6,12 +6,11 @@ import pytest
 from scan_case import face, moved, write_face
 
 from facekit.errors import InputError, ItemError
+from facekit.evaluate.embedding import embedded_points, read_embedding
 from facekit.evaluate.faces3d import (
     check_order,
-    embedded_points,
     landmark_warnings,
     list_predictions,
-    read_embedding,
     read_prediction,
     read_scan,
     surface_warnings,
@@ -51,6 +50,25 @@ def test_the_likely_unit_is_named(factor, unit, likely, marks):
     text = unit_warnings(item.vertices, landmarks, unit=unit)[0]
     assert likely in text
     assert text.endswith(likely) or likely == "no unit"
+
+
+def test_the_option_that_names_the_unit_is_said(tmp_path):
+    item = moved(face(10, 12), scale=0.001)
+    write_face(tmp_path / "a.obj", item)
+    assert read_prediction(tmp_path / "a.obj").warnings[0].endswith("m; say so with --unit")
+    assert read_scan(tmp_path / "a.obj").warnings[0].endswith("m; say so with --data-unit")
+
+
+def test_of_two_files_of_one_name_one_is_taken_and_the_other_said(tmp_path, caplog):
+    for suffix in (".ply", ".obj"):
+        write_face(tmp_path / f"s/a{suffix}", face(10, 12))
+    np.savez(tmp_path / "s/a.npz", vertices=np.zeros((3, 3)), faces=np.zeros((1, 3), int))
+    with caplog.at_level("WARNING", logger="facekit"):
+        found = list_predictions(tmp_path)
+    assert found == {"s/a": tmp_path / "s/a.obj"}
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{tmp_path}/s/a{suffix}: is left out, since a.obj is there" for suffix in (".ply", ".npz")
+    ]
 
 
 def test_landmarks_in_another_unit_than_their_mesh_are_said():

@@ -176,9 +176,15 @@ def test_bad_predictions_are_named_and_the_rest_scored(now_folders, tmp_path):
     broken = vertices.copy()
     broken[5] = np.nan
     np.savez(folder / "nan.npz", vertices=broken, faces=faces, now7=points)
+    put("point", v=np.ones_like(vertices))
+    text = (folder / "good.ply").read_bytes()
+    (folder / "cut.ply").write_bytes(text[: len(text) // 2])
+    np.save(folder / "cut.npy", points)
     expected = {
         "good": "", "order": "another order", "few": "(7, 3)", "empty": "no faces|with faces",
-        "nan": "vertex 5 is not finite", "fan": "no manifold", "metres": "looks like m",
+        "point": f"{folder}/point.ply: the mesh is empty: all its vertices are equal",
+        "cut": f"{folder}/cut.ply: ", "nan": "vertex 5 is not finite", "fan": "no manifold",
+        "metres": "looks like m",
     }  # fmt: skip
     lines = "".join(f"A/selfie/{name}.jpg\n" for name in expected)
     (tmp_path / "imagepathstest.txt").write_text(lines)
@@ -192,7 +198,7 @@ def test_bad_predictions_are_named_and_the_rest_scored(now_folders, tmp_path):
         said = item.details.get("error", " ".join(item.details.get("warnings", [])))
         assert any(part in said for part in text.split("|")), (name, said)
     strict = evaluate_now(tmp_path, dataset, run=NowRun(strict=True))
-    assert [item.distances is not None for item in strict.items] == [True] + 6 * [False]
+    assert [item.distances is not None for item in strict.items] == [True] + 8 * [False]
     assert "--strict" in strict.items[-1].details["error"]
     quirks = evaluate_now(tmp_path, dataset, options=NowOptions(reference_quirks=True))
     assert quirks.items[1].distances is not None
