@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,6 +89,7 @@ def everything(
     from facekit.evaluate.makehuman_heads import write_makehuman_heads
     from facekit.evaluate.simulated import SimulatedOptions
     from facekit.evaluate.simulated_run import PRESETS, AllOptions, evaluate_all
+    from facekit.evaluate.simulated_table import methods_of
 
     start = time.monotonic()
     del truth  # there is one kind so far, and naming it keeps old commands meaning the same
@@ -99,6 +100,7 @@ def everything(
         raise UsageError("--no-own needs PREDICTIONS of another method")
     chosen = tuple(dict.fromkeys(p.value for p in presets)) if presets else PRESETS
     chosen = chosen if own else ()
+    command = _command(heads, count, size, seed, source.value, chosen, network, methods)
     if heads is not None and is_makehuman(heads):
         heads = write_makehuman_heads(heads, output / "heads.npz", count=count, seed=seed)
     options = AllOptions(
@@ -109,6 +111,7 @@ def everything(
         network=network,
         heat=heat,
         jobs=jobs,
+        command=command,
     )
     taken = sorted(set(options.own_methods()) & set(methods))
     if taken:
@@ -123,13 +126,42 @@ def everything(
         _table(document)
     for line in _sentences(document["benchmarks"]["now"]):
         out.info(line)
-    scored = _methods(document, "now").values()
+    scored = methods_of(document, "now").values()
     missing = sum(one["metrics"]["missing"] for one in scored)
     out.info(
         f"{sum(one['metrics']['count'] for one in scored)} predictions of {len(scored)} methods, "
         f"{missing} missing in {time.monotonic() - start:.1f} s -> {output / 'results.md'}"
     )
     return 5 if missing else 0
+
+
+def _command(
+    heads: Path | None,
+    count: int,
+    size: int,
+    seed: int,
+    landmarks: str,
+    presets: Sequence[str],
+    network: str,
+    methods: Mapping[str, Path],
+) -> str:
+    """Return the command that makes the benchmark again, without what is as usual."""
+    words = ["facekit eval all --truth simulated"]
+    words += [f"--heads {heads.name}"] if heads is not None else []
+    usual: dict[str, tuple[object, object]] = {
+        "count": (count, 24),
+        "size": (size, 512),
+        "seed": (seed, 0),
+        "landmarks": (landmarks, "builtin"),
+        "network": (network, "auto"),
+    }
+    words += [f"--{name} {value}" for name, (value, default) in usual.items() if value != default]
+    every = tuple(preset.value for preset in OwnPreset)
+    if not presets:
+        words.append("--no-own")
+    elif tuple(presets) != every:
+        words += [f"--preset {preset}" for preset in presets]
+    return " ".join([*words, "-o bench", *(f"{name}={name}" for name in methods)])
 
 
 class _Stages(contextlib.ExitStack):
@@ -148,16 +180,13 @@ class _Stages(contextlib.ExitStack):
         self._progress(done, total)
 
 
-def _methods(document: dict[str, Any], measure: str) -> dict[str, Any]:
-    one = document["benchmarks"][measure]
-    return dict(one.get("methods", {document["protocol"]["main"]: one}))
-
-
 def _table(document: dict[str, Any]) -> None:
+    from facekit.evaluate.simulated_table import methods_of
+
     rows: list[list[object]] = []
     for measure in ("now", "now_metrical"):
         one = document["benchmarks"][measure]
-        for method, result in _methods(document, measure).items():
+        for method, result in methods_of(document, measure).items():
             groups = {"all": result["metrics"], **result["groups"]}
             rows += [[measure, method, name, *_cells(row)] for name, row in groups.items()]
         rows += [[measure, "control", name, *_cells(row)] for name, row in one["controls"].items()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facekit import __version__
 from facekit.detect import open_detector
 from facekit.evaluate.comparison import against_controls, compare_methods, write_comparison
 from facekit.evaluate.landmark_report import write_landmark_report
@@ -23,6 +24,7 @@ from facekit.evaluate.simulated import (
     landmark_truth,
     pictures_sha256,
 )
+from facekit.evaluate.simulated_table import methods_of, results_page
 from facekit.fit.batch import FitOptions, fit_photos
 from facekit.fit.presets import choose_preset
 from facekit.io.atomic import write_json, write_text
@@ -30,7 +32,6 @@ from facekit.morphable import load_model
 
 OWN = "facekit"
 PRESETS = ("fast", "default", "best")
-_COLUMNS = ("median", "mean", "std", "count", "missing")
 Stage = Callable[[str, int, int], None]
 
 
@@ -46,6 +47,7 @@ class AllOptions:
         network: of those fits: ``auto``, ``none`` or a file, as in ``facekit fit``.
         heat: draw each picture's errors on its scan.
         jobs: processes; 0 takes as many as there are cores.
+        command: what makes it all again, for the page of results.
     """
 
     benchmark: SimulatedOptions = field(default_factory=SimulatedOptions)
@@ -55,6 +57,7 @@ class AllOptions:
     network: str = "auto"
     heat: bool = True
     jobs: int = 1
+    command: str = ""
 
     def own_methods(self) -> dict[str, str]:
         """Return facekit's own methods: name to preset."""
@@ -98,15 +101,24 @@ def evaluate_all(
         name: _score(output / name, methods, benchmark, options, metrical, tell)
         for name, metrical in (("now", False), ("now_metrical", True))
     }
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
-        "protocol": {"name": "all", "truth": "simulated", "main": main,
-                     **benchmark.description,
-                     "pictures_sha256": pictures_sha256(benchmark)},
-        "metrics": _documents(now["now"], main)[main]["metrics"],
+        "protocol": {
+            "name": "all",
+            "truth": "simulated",
+            "main": main,
+            **benchmark.description,
+            "pictures_sha256": pictures_sha256(benchmark),
+            "facekit": __version__,
+            "command": options.command,
+            "landmarks": options.landmarks,
+            "network": options.network,
+        },
+        "metrics": {},
         "benchmarks": now,
         "items": [],
-    }  # fmt: skip
+    }
+    document["metrics"] = methods_of(document, "now")[main]["metrics"]
     if options.presets:
         truth = landmark_truth(benchmark)
         detector = open_detector(options.landmarks)
@@ -116,7 +128,7 @@ def evaluate_all(
         write_landmark_report(output / "landmarks", found)
         now["landmarks"] = found
     write_json(output / "report.json", document)
-    write_text(output / "results.md", results_table(document))
+    write_text(output / "results.md", results_page(document))
     return document
 
 
@@ -138,72 +150,6 @@ def _fit(
         jobs=options.jobs,
         progress=lambda done, total: tell(f"fitting {preset}", done, total),
     )
-
-
-def results_table(document: Mapping[str, Any]) -> str:
-    """Return the results as a page: each measure, method and challenge, mm or percent."""
-    description = document["protocol"]
-    heads = description["heads"] or "the built-in model's own heads (it is tested on itself)"
-    lines = [
-        f"# Simulated benchmark, version {description['version']}",
-        "",
-        f"{description['count']} heads of {heads}, seed {description['seed']}, pictures of "
-        f"{description['size']} px (sha256 of their pixels {description['pictures_sha256'][:16]}). "
-        "Distances in mm.",
-    ]
-    for name, title in (("now", "NoW's protocol"), ("now_metrical", "NoW's protocol, metrical")):
-        lines += ["", f"## {title}", "", *_head("method", "pictures")]
-        document_now = document["benchmarks"][name]
-        lines += [
-            _line(f"control: {control}", "one a head", row)
-            for control, row in document_now["controls"].items()
-        ]
-        methods = _documents(document_now, description["main"])
-        lines += [_line(method, "all", one["metrics"]) for method, one in methods.items()]
-        for method, one in methods.items():
-            lines += [_line(method, group, row) for group, row in one["groups"].items()]
-        lines += _compared(document_now)
-    if "landmarks" in document["benchmarks"]:
-        metrics = document["benchmarks"]["landmarks"]["metrics"]
-        lines += ["", "## Landmarks", "", *_head("method", "percent of the outer eye distance")]
-        lines.append(_line("facekit landmarks", "all", metrics))
-    return "\n".join([*lines, ""])
-
-
-def _compared(document: Mapping[str, Any]) -> list[str]:
-    """Return the table of paired differences: with the controls, then with the first method."""
-    rows = [
-        (method, control, found)
-        for control in document["controls"]
-        for method, ones in document["against_controls"].items()
-        if (found := ones.get(control))
-    ]
-    others = document.get("comparisons", {})
-    rows += [(method, found["than"], found) for method, found in others.items() if found["items"]]
-    if not rows:
-        return []
-    columns = ("method", "against", "difference of the items' medians", "95 %", "better on", "")
-    lines = ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for method, than, found in rows:
-        lines.append(
-            f"| {method} | {than} | {found['mean_difference']:+.3f} | {found['low']:+.3f} to "
-            f"{found['high']:+.3f} | {found['better_on_percent']:.0f} % | {found['verdict']} |"
-        )
-    return lines
-
-
-def _head(*names: str) -> list[str]:
-    columns = [*names, *_COLUMNS]
-    return ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-
-
-def _line(first: str, second: str, row: Mapping[str, Any]) -> str:
-    cells = ["-" if row[c] is None else f"{row[c]:.3f}" for c in _COLUMNS[:3]]
-    return f"| {first} | {second} | {' | '.join(cells)} | {row['count']} | {row['missing']} |"
-
-
-def _documents(document: Mapping[str, Any], main: str) -> dict[str, Any]:
-    return dict(document.get("methods", {main: document}))
 
 
 def _score(

@@ -117,7 +117,6 @@ def test_command_scores_other_methods(built, tmp_path, capsys):
             write_mesh(path, type(mesh)(vertices, mesh.faces))
             np.save(path.with_suffix(".npy"), marks)
     arguments = ["eval", "all", "--heads", str(heads), "--count", "1", "--size", "64", "--no-own"]
-    arguments.append("--heat")
     arguments += ["-o", str(tmp_path / "out")]
     assert run([*arguments, str(tmp_path / "exact"), str(tmp_path / "noisy")]) == 0
     assert "now_metrical" in capsys.readouterr().out
@@ -129,7 +128,9 @@ def test_command_scores_other_methods(built, tmp_path, capsys):
     assert now["comparisons"]["noisy"]["mean_difference"] > 0.3
     assert set(now["controls"]) >= {"mean_face"}
     page = (tmp_path / "out/results.md").read_text()
-    assert "| exact | selfie |" in page
+    assert "| method | median | mean | std | neutral, median | expressions, median |" in page
+    assert any(line.startswith("| exact | 0.00") for line in page.splitlines())
+    assert "--heads heads.npz --count 1 --size 64 --no-own -o bench exact=exact noisy=noisy" in page
     row = next(line for line in page.splitlines() if line.startswith("| noisy | exact | +"))
     assert row.endswith("| undecided |")  # one head says nothing
     assert "| noisy | mean_face |" in page
