@@ -32,6 +32,7 @@ from facekit.fit.landmark import (
 )
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.louder import louder
+from facekit.fit.network_prior import fused, hold, let_go
 from facekit.fit.odd_photo import disagreements
 from facekit.fit.outline import OutlineConfig, RimFinder
 from facekit.fit.outline_term import OutlinedTerm, OutlineProblem
@@ -94,7 +95,7 @@ class Start(NamedTuple):
     face: DetectedFace
     focal: FocalPrior
     fit: LandmarkFit
-    belief: FacePrior
+    belief: FacePrior | None
 
 
 class Solved(NamedTuple):
@@ -214,6 +215,9 @@ class ImageSetFitter:
                 masks,
                 self._prior([starts[i] for i in ids]),
             )
+        belief = self._belief([starts[i] for i in solved.members])
+        if belief is not None:
+            fits = [let_go(fit, belief, self.basis.num_identity) for fit in fits]
         for index, fit in zip(solved.members, fits, strict=True):
             start = starts[index]
             faces[index] = self.fitter.complete(members[index].image, start.face, fit, start.focal)
@@ -231,12 +235,9 @@ class ImageSetFitter:
             intrinsics=centred_intrinsics(focal.focal_px, width, height),
             confidence=face.confidence,
             config=replace(self.landmark_config, log_focal_std=focal.log_std),
-            prior=belief,
+            prior=None if belief is None else hold(belief, self.basis.num_identity),
             outline=face.jaw_on_outline,
         )
-        if belief is None:
-            scale = self.landmark_config.identity_scale
-            belief = model_prior(self.fitter.model, identity_scale=scale)
         return Start(face, focal, fit, belief)
 
     def _agreed(
@@ -291,26 +292,22 @@ class ImageSetFitter:
             return True
         return False
 
-    def _prior(self, starts: Sequence[Start]) -> FacePrior:
-        """What all beliefs together say of the identity, each photograph bringing its share.
+    def _belief(self, starts: Sequence[Start]) -> FacePrior | None:
+        """What the networks' looks say together; None where there was none."""
+        told = [start.belief for start in starts if start.belief is not None]
+        return fused(told, self.basis.num_identity) if told else None
 
-        N networks' looks at one person err alike, so they count as one: the mean.
-        """
-        K = self.basis.num_identity
-        count = len(starts)
-        precisions = [start.belief.precision[:K, :K] for start in starts]
-        total = np.sum(precisions, axis=0) / count
-        pull = np.sum(
-            [p @ s.belief.mean[:K] for p, s in zip(precisions, starts, strict=True)], axis=0
-        )
-        first = starts[0].belief
-        mean = first.mean.copy()
-        mean[:K] = np.linalg.solve(total, pull / count)
-        precision = first.precision.copy()
-        precision[:K, :K] = total / count
-        precision[:K, K:] = 0
-        precision[K:, :K] = 0
-        return FacePrior(mean, precision)
+    def _prior(self, starts: Sequence[Start]) -> FacePrior:
+        """What landmarks and pixels are added to; each photograph brings its share."""
+        belief, K = self._belief(starts), self.basis.num_identity
+        if belief is None:
+            scale = self.landmark_config.identity_scale
+            prior = model_prior(self.fitter.model, identity_scale=scale)
+        else:
+            prior = hold(belief, K)
+        precision = prior.precision.copy()
+        precision[:K, :K] /= len(starts)
+        return FacePrior(prior.mean, precision)
 
     def _solve(
         self, members: Sequence[Member], starts: dict[int, Start], kept: Sequence[int]

@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from facekit.checks import check_array
+from facekit.fit.network_prior import CORRELATION
 from facekit.fit.prior import Information
 
-# Correlation of the errors of two frames of one view.
-CORRELATION = 0.5
 # Side of a view in degrees, and frames of one view after which more say nothing.
 VIEW_DEG, VIEW_FRAMES = 15.0, 8
 

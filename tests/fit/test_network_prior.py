@@ -7,7 +7,13 @@ from toy import toy_model
 from facekit.detect.parameters import CropReading
 from facekit.fit import network_prior as module
 from facekit.fit.landmark_problem import LandmarkFit
-from facekit.fit.network_prior import hold, let_go, network_information, network_prior
+from facekit.fit.network_prior import (
+    fused,
+    hold,
+    let_go,
+    network_information,
+    network_prior,
+)
 from facekit.fit.prior import FacePrior
 from facekit.geometry.alignment import SimilarityTransform
 
@@ -83,7 +89,8 @@ def test_a_held_identity_is_let_go_with_what_follows_it(model):
     belief = FacePrior(np.zeros(n), np.diag(rng.uniform(0.5, 2, n)))
     fit = LandmarkFit(*(None,) * 5, joint, *(None,) * 6)
     found = let_go(fit, belief, K).covariance
-    np.testing.assert_allclose(found[:K, :K], np.linalg.inv(belief.precision[:K, :K]), atol=1e-9)
+    left = 0.65 * np.linalg.inv(belief.precision[:K, :K])
+    np.testing.assert_allclose(found[:K, :K], left, atol=1e-9)
     for covariance in (joint, found):
         slope = np.linalg.solve(covariance[:K, :K], covariance[:K, K:])
         left = covariance[K:, K:] - covariance[K:, :K] @ slope
@@ -99,3 +106,21 @@ def test_only_the_identity_is_held(model):
     np.testing.assert_array_equal(held.mean, belief.mean)
     np.testing.assert_allclose(held.precision[:K, :K], belief.precision[:K, :K] / 0.3)
     np.testing.assert_array_equal(held.precision[K:, K:], belief.precision[K:, K:])
+
+
+def test_looks_at_one_person_count_as_correlated_measurements(model):
+    K = model.num_identity
+    looks = [
+        network_prior(model, reading_of(model, np.full(K, value), 0.2 * np.eye(K)))
+        for value in (0.4, 0.8, 1.2)
+    ]
+    one, three = (fused(looks[:n], K) for n in (1, 3))
+    np.testing.assert_allclose(one.precision, looks[0].precision, atol=1e-9)
+    np.testing.assert_allclose(one.mean, looks[0].mean, atol=1e-9)
+    evidence = looks[0].precision[0, 0] - 1
+    # The variance of a mean of three values of correlation 1/2 is 2/3 of one's.
+    assert three.precision[0, 0] == pytest.approx(1.5 * evidence + 1)
+    # All told the same of the middle one's, so it is what they agree on, more surely.
+    told = looks[1].mean[0] * (evidence + 1)
+    assert three.mean[0] == pytest.approx(1.5 * told / (1.5 * evidence + 1))
+    np.testing.assert_allclose(three.mean[K:], looks[0].mean[K:])

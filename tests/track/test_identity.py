@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from facekit.errors import InputError
+from facekit.fit.network_prior import CORRELATION
 from facekit.fit.prior import Information
 from facekit.track.identity import (
-    CORRELATION,
     VIEW_FRAMES,
     IdentityFilter,
     distance,
