@@ -24,6 +24,8 @@ def log_evidence(
     model: MorphableModel,
     labels: Iterable[tuple[np.ndarray, int, int]],
     config: LandmarkFitConfig,
+    *,
+    outline: bool,
 ) -> np.ndarray:
     """Return the log evidence of each labelled face, in nats, up to one common constant.
 
@@ -32,6 +34,7 @@ def log_evidence(
         model: the morphable model.
         labels: (68, 2) landmarks with their image's width and height.
         config: the noise model to judge.
+        outline: what the labels' jaws are; see ``fit_landmarks``.
 
     Degenerate: a face that cannot be fitted gets NaN.
     """
@@ -42,7 +45,9 @@ def log_evidence(
             [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]]
         )
         try:
-            fit = fit_landmarks(basis, model, points, intrinsics=intrinsics, config=config)
+            fit = fit_landmarks(
+                basis, model, points, intrinsics=intrinsics, config=config, outline=outline
+            )
         except ItemError:
             values.append(np.nan)
             continue
