@@ -51,7 +51,7 @@ class FieldOptions:
 
     samples: int = 1000
     length_mm: float = 30.0
-    along: float = 0.7
+    along: float = 0.8
     symmetry: float = 0.8
     rigid_mm: float = 5.0
     linear: float = 1.6
@@ -59,8 +59,8 @@ class FieldOptions:
     amplitudes_mm: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)
     rounds: int = 5
     across_mm: tuple[float, float] = (1.0, 0.4)
-    landmark_mm: float = 1.3
-    outlier_mm: float = 6.0
+    landmark_mm: float = 1.6
+    outlier_mm: float = 4.0
     reach_mm: tuple[float, float] = (10.0, 3.0)
     least_cosine: float = 0.75
     evidence_every: int = 3
