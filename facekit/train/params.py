@@ -225,7 +225,11 @@ class ParamsTask:
         # The spread learns from the residuals and must not pull on the coefficients themselves.
         residual = (difference.detach() * torch.exp(-log_sigma)) ** 2
         tails = 0.5 * (_SPREAD_DOF + 1) * torch.log1p(residual / _SPREAD_DOF)
-        losses["spread"] = mean((tails + log_sigma - torch.log(scale)).mean(1))
+        cost = tails + log_sigma - torch.log(scale)
+        # How near it comes to a fit says nothing of how near it comes to the person.
+        known = torch.ones_like(cost)
+        known[:, self.layout.part("identity")] = (sure >= 1).to(cost.dtype)[:, None]
+        losses["spread"] = mean((cost * known).mean(1))
         weighted = sum(getattr(c, name) * value for name, value in losses.items())
         losses["presence"] = nn.functional.binary_cross_entropy_with_logits(
             presence.float(), batch.presence

@@ -40,10 +40,11 @@ def error_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how a network's log deviations must shift (C,), and its errors' correlation (C, C).
 
-    Measured on validation crops, on the mean of each crop's and its mirror's coefficients.
+    Measured on validation crops, on the mean of each crop's and its mirror's coefficients; on
+    those of known identity, where there are any.
     """
     mirror = mirrors(model)
-    errors = []
+    errors, known = [], []
     for batch in task.validation_batches():
         images = batch.images.float().contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
@@ -54,7 +55,10 @@ def error_statistics(
         error = 0.5 * (values + back) - batch.coefficients.numpy()
         sigma = torch.exp(0.5 * (straight.log_sigma + turned.log_sigma)).double().numpy()
         errors.append(error / sigma)
-    relative = np.concatenate(errors)
+        known.append(batch.certainty.numpy() >= 1)
+    relative, told = np.concatenate(errors), np.concatenate(known)
+    if told.any():
+        relative = relative[told]
     second = relative.T @ relative / len(relative)
     deviation = np.sqrt(np.maximum(np.diag(second), 1e-12))
     correlation = second / np.outer(deviation, deviation)

@@ -18,7 +18,7 @@ from facekit.train.params import (
     ParamsTask,
     coefficients_in_crop,
 )
-from facekit.train.params_export import export_params, load_network
+from facekit.train.params_export import error_statistics, export_params, load_network
 from facekit.train.params_losses import FaceGeometry, shape_metric
 
 
@@ -126,6 +126,41 @@ def test_perfect_coefficients_have_no_loss(model):
     figures = task.evaluate(Perfect())
     for name in ("identity", "expression", "points", "pose", "shape_mm", "light"):
         assert figures[name] == pytest.approx(0, abs=1e-6)
+
+
+def test_deviations_of_an_identity_are_learned_where_it_is_known(model):
+    task = ParamsTask(SMALL, model, Drawn(model, 6), Drawn(model, 2, first=50))
+    batch = next(task.validation_batches())
+    batch = batch._replace(certainty=torch.tensor([1.0, 0.6]))
+    log_sigma = torch.zeros_like(batch.coefficients, requires_grad=True)
+    values = batch.coefficients + 0.3
+    task._losses(values, log_sigma, batch.presence, batch)["spread"].backward()
+    identity = task.layout.part("identity")
+    assert (log_sigma.grad[0] != 0).all()
+    assert (log_sigma.grad[1, identity] == 0).all()
+    assert (log_sigma.grad[1, identity.stop :] != 0).all()
+
+
+def test_errors_are_measured_on_known_identities(model):
+    """A fit that the network guesses says nothing of how near it comes to people."""
+    task = ParamsTask(SMALL, model, Drawn(model, 6), Drawn(model, 8, first=50))
+    network = task.build_model().eval()
+    whole, _ = error_statistics(network, task, model)
+    batches = list(task.validation_batches())
+    sure = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5])
+    for batch in batches:
+        batch.certainty[:] = sure
+        # What is not known is fitted perfectly.
+        said = network(batch.images.float()).coefficients.detach()
+        batch.coefficients[4:] = said[4:]
+    task.validation_batches = lambda: iter(batches)
+    told, _ = error_statistics(network, task, model)
+    identity = task.layout.part("identity")
+    assert np.abs(told - whole)[identity].max() < 1.0
+    for batch in batches:
+        batch.certainty[:] = 1.0
+    guessed, _ = error_statistics(network, task, model)
+    assert guessed[identity].mean() < told[identity].mean() - 0.2
 
 
 def test_trained_exported_and_read(model, tmp_path):
