@@ -13,7 +13,13 @@ import numpy as np
 from facekit.errors import InputError
 from facekit.evaluate.now import SCHEMA
 from facekit.evaluate.reports import curves_csv, write_report
-from facekit.evaluate.scan_reports import ScanEvaluation, ScanItem, pooled, write_scan_report
+from facekit.evaluate.scan_reports import (
+    ScanEvaluation,
+    ScanItem,
+    plot_title,
+    pooled,
+    write_scan_report,
+)
 from facekit.export.curves import draw_curves
 from facekit.io.atomic import write_text
 from facekit.metrics.statistics import paired_bootstrap
@@ -219,7 +225,7 @@ def write_comparison(
     for name, evaluation in methods.items():
         written += write_scan_report(folder / name, evaluation, limit=limit, unit=unit, value=value)
     written.append(write_text(folder / "items.csv", comparison_csv(methods)))
-    title = str(document["protocol"].get("name", ""))
+    title = plot_title(document)
     lines = {name: evaluation.items for name, evaluation in methods.items()}
     for name, items in _control_items(methods.values()).items():
         lines.setdefault(name, items)

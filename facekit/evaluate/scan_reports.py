@@ -144,7 +144,7 @@ def write_scan_report(
         text = curves_csv("error_percent", {"percent": distances[MAIN]}, limit=limit)
         written.append(write_text(folder / "curve.csv", text))
     written.append(write_text(folder / "items.csv", items_csv(evaluation.items)))
-    name = str(evaluation.document["protocol"].get("name", ""))
+    name = plot_title(evaluation.document)
     if len(distances[MAIN]):
         written.append(
             draw_curves(
@@ -170,6 +170,12 @@ def write_scan_report(
             )
         )
     return written
+
+
+def plot_title(document: Mapping[str, Any]) -> str:
+    """Return what plots are called: the protocol's name, and whether it is metrical."""
+    protocol = document["protocol"]
+    return f"{protocol.get('name', '')}{', metrical' if protocol.get('metrical') else ''}"
 
 
 def items_csv(items: Sequence[ScanItem]) -> str:

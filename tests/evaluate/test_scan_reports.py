@@ -10,6 +10,7 @@ from facekit.evaluate.scan_reports import (
     ScanEvaluation,
     ScanItem,
     items_csv,
+    plot_title,
     scan_document,
     strictly,
     summary,
@@ -97,3 +98,9 @@ def test_heat_map_shows_errors_where_they_are(tmp_path):
     np.testing.assert_allclose(heat_colours(np.array([0.0, 9.0]), limit=5.0)[1][0], 0.48, atol=0.02)
     with pytest.raises(InputError, match="errors"):
         draw_heat_map(tmp_path / "h.png", scan.vertices, scan.faces, errors[:5], axes=([0], [0]))
+
+
+def test_plots_say_whether_they_are_metrical():
+    assert plot_title({"protocol": {"name": "now", "metrical": True}}) == "now, metrical"
+    assert plot_title({"protocol": {"name": "now", "metrical": False}}) == "now"
+    assert plot_title({"protocol": {}}) == ""
