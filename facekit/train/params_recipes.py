@@ -27,7 +27,7 @@ from facekit.train.labels import LabelledShards
 from facekit.train.params import LabelledFace, LabelledFaces, ParamsConfig, ParamsTask
 from facekit.train.params_export import export_params, load_network
 from facekit.train.qat import train_quantised
-from facekit.train.quantise import calibration_images, quantise_onnx
+from facekit.train.quantise import REACH, calibration_images, quantise_onnx
 
 _CALIBRATION = 512
 # Rate of training in 8 bits, as a share of the peak before.
@@ -210,7 +210,7 @@ def _export_int8(
     if trained is None:
         return {
             "int8": str(path),
-            "differences_int8": quantise_onnx(exact, path, images, dense="hidden"),
+            "differences_int8": quantise_onnx(exact, path, images, dense="hidden", reach=REACH),
         }
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / exact.name

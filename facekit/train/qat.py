@@ -22,7 +22,7 @@ from facekit.errors import InputError, ItemError
 from facekit.learn.prefetch import prefetch
 from facekit.networks.blocks import Normalise, fuse_blocks, fuse_linear_norm
 from facekit.networks.params import ParameterNetwork
-from facekit.train.quantise import LARGEST_WEIGHT
+from facekit.train.quantise import LARGEST_WEIGHT, REACH
 
 _LARGEST_ACTIVATION = 255
 # Share of a batch's range that the moving range takes over, and batches that it starts from.
@@ -94,7 +94,7 @@ class RoundedRelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map any tensor to rounded values of its size; in training, move the range along."""
         if self.training:
-            self._watch(float(x.detach().amax()))
+            self._watch(_reached(x))
         most = self.range.clamp(min=1e-6)
         step = most / _LARGEST_ACTIVATION
         cut = torch.minimum(torch.relu(x), most)
@@ -108,6 +108,11 @@ class RoundedRelu(nn.Module):
         if self.range == 0:
             self.range.fill_(most)
         self.range += _RANGE_SHARE * (max(most, 1e-6) - self.range)
+
+
+def _reached(x: Tensor) -> float:
+    """Return what most of a batch's images (N, ...) lie within whole; see ``quantise.REACH``."""
+    return float(torch.quantile(x.detach().flatten(1).amax(1).float(), REACH))
 
 
 class _RoundedConv(nn.Module):
@@ -245,8 +250,7 @@ def _find_ranges(
     """Let each range hold what the batches reach, layer by layer."""
     network.eval()
     handles = [
-        relu.register_forward_pre_hook(lambda one, x: one.widen(float(x[0].amax())))
-        for relu in relus
+        relu.register_forward_pre_hook(lambda one, x: one.widen(_reached(x[0]))) for relu in relus
     ]
     with torch.no_grad():
         for batch in batches:

@@ -171,3 +171,52 @@ def test_a_dense_layer_of_other_features_stays_in_float(tmp_path):
 
 def layer_inputs(model):
     return {name for node in model.graph.node for name in node.input}
+
+
+def test_ranges_hold_what_most_images_reach(files, tmp_path):
+    folder, images, _ = files
+    # One image in sixteen drives every layer far beyond what the others do.
+    rare = np.arange(len(images)) % 16 == 5
+    calm = (96 + images // 4).astype(np.uint8)
+    calm[rare] = images[rare] // 128 * 255
+    errors = {}
+    for reach in (1.0, 0.9):
+        path = tmp_path / f"{reach}.onnx"
+        quantise_onnx(folder / "float.onnx", path, calm, reach=reach)
+        exact, rounded = run(folder / "float.onnx", calm), run(path, calm)
+        errors[reach] = np.sqrt(((exact - rounded)[~rare] ** 2).mean())
+    assert errors[0.9] < 0.9 * errors[1.0]
+
+
+def test_the_range_is_that_of_the_images(tmp_path):
+    """Of a layer that hands brightness on, the range is the share's brightness."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), torch.nn.ReLU())
+    with torch.no_grad():
+        network[0].weight.fill_(1 / 3)
+        network[0].bias.zero_()
+
+    class Brightness(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = network
+
+        def forward(self, image):
+            return self.layers(image.permute(0, 3, 1, 2).float()).mean((1, 2, 3))[:, None], image
+
+    export_onnx(
+        Brightness(),
+        torch.zeros(2, 4, 4, 3, dtype=torch.uint8),
+        tmp_path / "float.onnx",
+        input_name="image",
+        outputs={"mean": {0: "N"}, "same": {0: "N"}},
+        dynamic={0: "N"},
+        metadata={},
+        tolerance=1e-2,
+    )
+    levels = np.arange(1, 22, dtype=np.uint8) * 10  # 10 to 210
+    images = np.broadcast_to(levels[:, None, None, None], (21, 4, 4, 3)).copy()
+    quantise_onnx(tmp_path / "float.onnx", tmp_path / "int8.onnx", images, reach=0.9)
+    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"))
+    found = session.run(["mean"], {"image": images})[0][:, 0]
+    assert found == pytest.approx(np.minimum(levels, 190), abs=1.5)
