@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 
+from facekit.basis.shape_fit import choose_rows
 from facekit.geometry.alignment import IDENTITY, SimilarityTransform, compose
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import rotvec_to_matrix
@@ -132,13 +133,7 @@ class RandomField:
         self.base = np.asarray(base, np.float64)
         self.faces = faces
         self._marks = marks
-        chosen = np.random.default_rng(seed).choice(
-            len(self.base),
-            min(self.options.samples, int((weights > 0).sum())),
-            replace=False,
-            p=weights / weights.sum(),
-        )
-        self.rows = np.sort(chosen)
+        self.rows = choose_rows(weights, self.options.samples, seed)
         self.modes = np.zeros((0, *self.base.shape), np.float32) if modes is None else modes
         self._rigid = self.options.rigid_mm * _rigid_modes(self.base)
 

@@ -95,13 +95,7 @@ class ShapeModes:
         self.mean = np.zeros(count) if mean is None else np.asarray(mean, np.float64)
         spread = np.ones(count) if deviation is None else np.asarray(deviation, np.float64)
         self._precision = 1.0 / spread**2
-        chosen = np.random.default_rng(seed).choice(
-            len(self.base),
-            min(self.options.samples, int((weights > 0).sum())),
-            replace=False,
-            p=weights / weights.sum(),
-        )
-        self.rows = np.sort(chosen)
+        self.rows = choose_rows(weights, self.options.samples, seed)
         self._sampled = modes[:, self.rows].astype(np.float64)
         self._marks = marks
         flat = modes.transpose(1, 0, 2).reshape(modes.shape[1], -1).astype(np.float64)
@@ -165,6 +159,14 @@ class ShapeModes:
             turn = rotvec_to_matrix(change[count : count + 3])
             move = compose(move, SimilarityTransform(1.0, turn, change[count + 3 :]))
         return ShapeFit(move.apply(self.shape(coefficients)), coefficients, move)
+
+
+def choose_rows(weights: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw up to ``count`` different rows as often as weights (V,) say; sorted."""
+    possible = min(count, int((weights > 0).sum()))
+    share = weights / weights.sum()
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(len(weights), possible, replace=False, p=share))
 
 
 def _jacobian(modes: np.ndarray, points: np.ndarray) -> np.ndarray:
