@@ -304,7 +304,7 @@ class ImageSetFitter:
             scale = self.landmark_config.identity_scale
             prior = model_prior(self.fitter.model, identity_scale=scale)
         else:
-            prior = hold(belief, K)
+            prior = hold(belief, K, pictures=len(starts))
         precision = prior.precision.copy()
         precision[:K, :K] /= len(starts)
         return FacePrior(prior.mean, precision)

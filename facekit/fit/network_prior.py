@@ -94,14 +94,15 @@ def fused(beliefs: Sequence[FacePrior], num_identity: int) -> FacePrior:
     return FacePrior(mean, precision)
 
 
-def hold(belief: FacePrior, num_identity: int) -> FacePrior:
-    """Return a network's belief as the fit of the same picture takes it: the identity held tighter.
+def hold(belief: FacePrior, num_identity: int, *, pictures: int = 1) -> FacePrior:
+    """Return a network's belief as the fit of the same pictures takes it: identity held tighter.
 
     Landmarks and pixels err together with the network, so what they say of the person counts in
-    part; of pose and expression it counts whole.
+    part; of pose and expression it counts whole. Those of N pictures of one person err alike, too:
+    each counts an Nth of that.
     """
     precision = belief.precision.copy()
-    precision[:num_identity, :num_identity] /= _NEWS
+    precision[:num_identity, :num_identity] *= pictures / _NEWS
     return FacePrior(belief.mean, precision)
 
 

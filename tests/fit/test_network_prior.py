@@ -106,6 +106,8 @@ def test_only_the_identity_is_held(model):
     np.testing.assert_array_equal(held.mean, belief.mean)
     np.testing.assert_allclose(held.precision[:K, :K], belief.precision[:K, :K] / 0.3)
     np.testing.assert_array_equal(held.precision[K:, K:], belief.precision[K:, K:])
+    four = hold(belief, K, pictures=4)
+    np.testing.assert_allclose(four.precision[:K, :K], 4 * held.precision[:K, :K])
 
 
 def test_looks_at_one_person_count_as_correlated_measurements(model):
