@@ -21,6 +21,7 @@ from facekit.evaluate.now import NowItem as Item
 from facekit.evaluate.now import NowPrediction, aggregate, item_details, score_scan
 from facekit.evaluate.projection import Projection, corresponded_error, project_shape
 from facekit.geometry.alignment import align_similarity
+from facekit.io.npz import read_npz
 from facekit.metrics.statistics import paired_bootstrap
 from facekit.morphable.model import MorphableModel
 
@@ -119,11 +120,7 @@ def read_heads(path: Path) -> HeadSet:
     Raises:
         InputError: no such file, a key is missing, or arrays do not fit together.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            values = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected an .npz of heads ({error})") from error
+    values = read_npz(path, what="heads of known shape")
     needed = ("neutral", "scan_faces", "landmark_vertices", "landmark_weights", "now7_rows")
     missing = [key for key in needed if key not in values]
     if missing:

@@ -13,6 +13,7 @@ from facekit.detect.faces import box_of_points
 from facekit.detect.landmark_sets import dense_to_ibug68
 from facekit.errors import InputError, UsageError
 from facekit.io.images import SUFFIXES
+from facekit.io.npz import read_npz
 from facekit.io.sidecar import find_sidecar, read_faces, read_points
 from facekit.train.portraits import SPLITS, Portraits, join_portraits, load_portraits
 
@@ -187,9 +188,9 @@ def _of_portraits(folder: Path, portraits: Portraits) -> LandmarkTruth:
 
 
 def _read_frl(folder: Path) -> LandmarkTruth:
+    file = read_npz(folder / "landmarks.npz", what="landmarks with points and names")
     try:
-        with np.load(folder / "landmarks.npz", allow_pickle=False) as file:
-            points, names = file["points"], [str(name) for name in file["names"]]
+        points, names = file["points"], [str(name) for name in file["names"]]
         table = json.loads((folder / "frl189_to_ibug68.json").read_text(encoding="utf-8"))
         exact = {int(ibug): int(own) for ibug, own in table["exact"].items()}
     except (OSError, ValueError, KeyError, EOFError) as error:

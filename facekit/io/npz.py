@@ -39,10 +39,13 @@ def read_npz(path: Path, *, what: str) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: expected {what}, found no file")
     try:
         # numpy leaves a file that it opened itself open when the contents are no archive.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: expected {what} (.npz), found a single array")
-            return {name: data[name] for name in data.files}
+        with path.open("rb") as stream:
+            # numpy takes whatever is no archive for a pickle, and says only that.
+            if not stream.read(2) == b"PK":
+                raise InputError(f"{path}: expected {what} (.npz), found a file of another kind")
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as data:
+                return {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise

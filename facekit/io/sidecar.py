@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from facekit.errors import InputError
 from facekit.io.landmark_files import read_landmarks
+from facekit.io.npz import read_npz
 from facekit.types import DetectedFace
 
 SUFFIXES = (".json", ".npz", ".pts", ".txt")
@@ -103,17 +104,15 @@ def _npz_has_points(path: Path) -> bool:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for key, count in _NPZ_KEYS.items():
-            if key in file.files:
-                points = np.asarray(file[key], np.float64)
-                if points.shape != (count, 2) or not np.isfinite(points).all():
-                    raise InputError(
-                        f"{path}: {key}: expected finite ({count}, 2), got {points.shape}"
-                    )
-                found.setdefault("ibug68" if key == "landmarks_2d" else key, points)
-        if "box" in file.files:
-            found["box"] = np.asarray(file["box"], np.float64).reshape(4)
+    file = read_npz(path, what="landmark points")
+    for key, count in _NPZ_KEYS.items():
+        if key in file:
+            points = np.asarray(file[key], np.float64)
+            if points.shape != (count, 2) or not np.isfinite(points).all():
+                raise InputError(f"{path}: {key}: expected finite ({count}, 2), got {points.shape}")
+            found.setdefault("ibug68" if key == "landmarks_2d" else key, points)
+    if "box" in file:
+        found["box"] = np.asarray(file["box"], np.float64).reshape(4)
     if not set(found) - {"box", "iris"}:
         raise InputError(f"{path}: expected ibug68, landmarks_2d, five or dense478, found none")
     return found

@@ -11,6 +11,7 @@ import numpy as np
 from facekit.checks import check_array, check_faces
 from facekit.errors import InputError
 from facekit.geometry.mesh import Subdivision, loop_subdivide
+from facekit.io.npz import read_npz
 from facekit.morphable.model import MorphableModel
 from facekit.simulate.jaw import trace_jaw
 from facekit.types import LandmarkMap
@@ -239,11 +240,7 @@ class ForeignHeads:
 
     def __init__(self, path: Path, *, steps: int = 1) -> None:
         self.path = path
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                data = {key: file[key] for key in file.files}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: expected a heads file in .npz ({error})") from error
+        data = read_npz(path, what="a heads file")
         needed = ("neutral", "expressed", "quantum_mm", "skin_faces", "eye_faces", "scan_faces")
         for key in (*needed, "landmark_vertices", "landmark_weights", "now7_rows"):
             if key not in data:

@@ -18,6 +18,7 @@ from facekit.export.report import write_failures
 from facekit.fit.masks import MaskSource
 from facekit.io.atomic import write_json
 from facekit.io.discover import InputImage, find_images
+from facekit.io.npz import read_npz
 from facekit.learn.shards import Sample, ShardFolder, Share, token_of
 from facekit.runs import RunFolder, file_sha256
 from facekit.train.deep3d_files import write_deep3d, write_lists
@@ -173,11 +174,11 @@ def split_photos(items: Sequence[InputImage], *, persons: str = "files") -> list
 
 
 def _identities(file: Path, folder: str) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as content:
-        if not {"files", "identity128"} <= set(content.files):
-            return {}
-        rows = np.asarray(content["identity128"], np.float32)
-        return {f"{folder}/{n}": row for n, row in zip(content["files"], rows, strict=True)}
+    content = read_npz(file, what="labels of portraits")
+    if not {"files", "identity128"} <= set(content):
+        return {}
+    rows = np.asarray(content["identity128"], np.float32)
+    return {f"{folder}/{n}": row for n, row in zip(content["files"], rows, strict=True)}
 
 
 def _is_mask(path: Path) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from facekit.errors import InputError
 from facekit.io.images import read_photo
+from facekit.io.npz import read_npz
 from facekit.train.split import SPLITS, split_persons
 
 
@@ -88,13 +89,16 @@ def load_portraits(
     columns: dict[str, list[np.ndarray]] = {}
     for file in files:
         group = file.stem.removeprefix("labels_")
-        with np.load(file, allow_pickle=False) as content:
-            for key in ("landmarks478", "box", "landmark_score", "identity128"):
+        content = read_npz(file, what="labels of portraits")
+        for key in ("landmarks478", "box", "landmark_score", "identity128", "files"):
+            if key not in content:
+                raise InputError(f"{file}: expected an array {key!r} in labels of portraits")
+            if key != "files":
                 columns.setdefault(key, []).append(np.asarray(content[key], np.float32))
-            names += [f"{group}/{name}" for name in content["files"]]
-            smile.append(_smile(content))
-            rendered += [bool("rendered" in content.files)] * len(content["files"])
-            paths += [Path(folder) / group / str(name) for name in content["files"]]
+        names += [f"{group}/{name}" for name in content["files"]]
+        smile.append(_smile(content))
+        rendered += ["rendered" in content] * len(content["files"])
+        paths += [Path(folder) / group / str(name) for name in content["files"]]
     table = {key: np.concatenate(values) for key, values in columns.items()}
     split = split_persons(names, table["identity128"])
     keep: list[int] = []

@@ -19,6 +19,7 @@ from facekit.errors import InputError
 from facekit.geometry.crop import points_crop, square_crop
 from facekit.io.atomic import atomic_path, make_folder
 from facekit.io.images import read_photo
+from facekit.io.npz import read_npz
 
 
 class View(NamedTuple):
@@ -107,8 +108,7 @@ def relabel(
     wanted = views(num_views)
     tables = []
     for file in files:
-        with np.load(file, allow_pickle=False) as content:
-            tables.append({key: np.asarray(content[key]) for key in content.files})
+        tables.append(read_npz(file, what="labels of portraits"))
     total, done, written = sum(len(t["files"]) for t in tables), 0, []
     for file, table in zip(files, tables, strict=True):
         group = Path(folder) / file.stem.removeprefix("labels_")

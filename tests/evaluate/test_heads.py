@@ -197,8 +197,8 @@ def test_unusable_heads_file(tmp_path, changes, message):
 
 
 def test_no_heads_file(tmp_path):
-    with pytest.raises(InputError, match=r"an \.npz of heads"):
+    with pytest.raises(InputError, match=r"expected heads of known shape"):
         read_heads(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("x")
-    with pytest.raises(InputError, match=r"an \.npz of heads"):
+    with pytest.raises(InputError, match=r"expected heads of known shape"):
         read_heads(tmp_path / "text.npz")

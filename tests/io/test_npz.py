@@ -4,7 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from facekit.io.npz import decode_npz
+from facekit.errors import InputError
+from facekit.io.npz import decode_npz, read_npz
 
 ARRAYS = {
     "floats": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -73,3 +74,21 @@ def test_other_compression_is_refused():
         archive.writestr("a.npy", b"x" * 100)
     with pytest.raises(ValueError, match="deflate"):
         decode_npz(file.getvalue())
+
+
+@pytest.mark.parametrize("content", [b"garbage", b"", b"\x80\x04pickled"])
+def test_a_file_of_another_kind_is_named(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz: expected heads .*found a file of another kind"):
+        read_npz(path, what="heads")
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.raises(InputError, match="another kind"):
+        read_npz(tmp_path / "a.npy", what="heads")
+    np.savez(tmp_path / "b.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match="cannot be read"):
+        (tmp_path / "c.npz").write_bytes((tmp_path / "b.npz").read_bytes()[:60])
+        read_npz(tmp_path / "c.npz", what="heads")
