@@ -22,7 +22,7 @@ def read_glb(path: Path) -> Mesh:
     """Read the triangles of a ``.glb``'s scene in millimetres (glTF is in metres).
 
     Nodes' transforms are applied and equal vertices joined (seams of the texture disappear);
-    morph targets are left at 0.
+    morph targets count with the weights that the file gives them, as viewers show them.
 
     Raises:
         InputError: no such file, no binary glTF 2, compressed or sparse geometry, or no triangles.
@@ -114,17 +114,23 @@ def _collect(
     node = document["nodes"][index]
     matrix = parent @ _matrix(node)
     if "mesh" in node:
-        for primitive in document["meshes"][node["mesh"]]["primitives"]:
+        mesh = document["meshes"][node["mesh"]]
+        weights = node.get("weights", mesh.get("weights", []))
+        for primitive in mesh["primitives"]:
             if primitive.get("mode", _TRIANGLES) != _TRIANGLES:
                 continue
             if "KHR_draco_mesh_compression" in primitive.get("extensions", {}):
                 raise ValueError("its geometry is Draco-compressed")
             points = _accessor(document, binary, primitive["attributes"]["POSITION"])
+            points = points.astype(np.float64)
+            for weight, target in zip(weights, primitive.get("targets", []), strict=False):
+                if weight and "POSITION" in target:
+                    points += weight * _accessor(document, binary, target["POSITION"])
             if "indices" in primitive:
                 faces = _accessor(document, binary, primitive["indices"]).reshape(-1, 3)
             else:
                 faces = np.arange(len(points)).reshape(-1, 3)
-            moved = points.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+            moved = points @ matrix[:3, :3].T + matrix[:3, 3]
             if faces.size and faces.max() >= len(points):
                 raise ValueError("an index is out of range")
             parts.append((moved, faces.astype(np.int64)))

@@ -51,6 +51,16 @@ def test_own_glb_comes_back_in_millimetres(tmp_path):
     np.testing.assert_allclose(corners(read), corners(FACE), atol=1e-4)
 
 
+def test_morph_targets_count_with_their_weights(tmp_path):
+    rng = np.random.default_rng(1)
+    offsets = [(name, rng.normal(size=FACE.vertices.shape)) for name in ("smile", "blink")]
+    split = SplitMesh(FACE)
+    options = {"morph_targets": offsets, "morph_weights": (0.7, 0.0)}
+    write_glb(tmp_path / "a.glb", FACE.vertices, split, **options)
+    expected = Mesh(FACE.vertices + 0.7 * offsets[0][1], FACE.faces)
+    np.testing.assert_allclose(corners(read_glb(tmp_path / "a.glb")), corners(expected), atol=1e-3)
+
+
 def test_nodes_are_applied(tmp_path):
     half = np.sqrt(0.5)
     document, points = triangle_document(

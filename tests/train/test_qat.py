@@ -99,10 +99,8 @@ def test_the_export_is_what_was_trained(trained, tmp_path):
         write(result.network, tmp_path, images, ranges=result.ranges[:-1])
 
 
-def test_training_takes_back_what_rounding_cost(trained):
-    task, network, result = trained
-    exact = task.evaluate(network)["score"]
-    assert result.before["score"] > exact
+def test_training_makes_the_rounded_network_better(trained):
+    _, _, result = trained
     assert result.after["score"] < result.before["score"]
 
 
