@@ -25,7 +25,7 @@ def read_glb(path: Path) -> Mesh:
     morph targets count with the weights that the file gives them, as viewers show them.
 
     Raises:
-        InputError: no such file, no binary glTF 2, compressed or sparse geometry, or no triangles.
+        InputError: no such file, no binary glTF 2, compressed geometry, or no triangles.
     """
     try:
         document, binary = _chunks(path.read_bytes())
@@ -157,16 +157,35 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
 
 def _accessor(document: dict[str, Any], binary: bytes, index: int) -> np.ndarray:
     entry = document["accessors"][index]
-    if "sparse" in entry or "bufferView" not in entry:
-        raise ValueError("its geometry is sparse")
-    view = document["bufferViews"][entry["bufferView"]]
+    dtype, width, count = _DTYPES[entry["componentType"]], _WIDTHS[entry["type"]], entry["count"]
+    if "bufferView" in entry:
+        values = _view(document, binary, entry, dtype, width, count)
+    else:
+        values = np.zeros((count, width), dtype)
+    if "sparse" in entry:
+        few = entry["sparse"]
+        kind = _DTYPES[few["indices"]["componentType"]]
+        rows = _view(document, binary, few["indices"], kind, 1, few["count"])[:, 0]
+        values[rows] = _view(document, binary, few["values"], dtype, width, few["count"])
+    return values if width > 1 else values[:, 0]
+
+
+def _view(
+    document: dict[str, Any],
+    binary: bytes,
+    place: dict[str, Any],
+    kind: str,
+    width: int,
+    count: int,
+) -> np.ndarray:
+    """Return the (count, width) numbers at a place in the file's buffer."""
+    view = document["bufferViews"][place["bufferView"]]
     if "uri" in document["buffers"][view["buffer"]]:
         raise ValueError("its geometry is in another file")
-    dtype, width = np.dtype(_DTYPES[entry["componentType"]]), _WIDTHS[entry["type"]]
-    start = view.get("byteOffset", 0) + entry.get("byteOffset", 0)
+    dtype = np.dtype(kind)
+    start = view.get("byteOffset", 0) + place.get("byteOffset", 0)
     stride = view.get("byteStride", dtype.itemsize * width)
-    last = start + stride * (entry["count"] - 1) + dtype.itemsize * width
-    if entry["count"] < 1 or last > len(binary):
+    last = start + stride * (count - 1) + dtype.itemsize * width
+    if count < 1 or last > len(binary):
         raise ValueError("a buffer is too short")
-    table = np.ndarray((entry["count"], width), dtype, binary, start, (stride, dtype.itemsize))
-    return table.copy() if width > 1 else table[:, 0].copy()
+    return np.ndarray((count, width), dtype, binary, start, (stride, dtype.itemsize)).copy()
