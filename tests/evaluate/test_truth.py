@@ -171,7 +171,7 @@ def test_angles():
 
 
 def test_no_heads(tmp_path):
-    with pytest.raises(InputError, match="npz of heads"):
+    with pytest.raises(InputError, match="heads of known shape"):
         evaluate_truth(tmp_path / "none.npz", TruthOptions())
 
 
