@@ -100,8 +100,6 @@ class LandmarkSolver:
             if _possible(held.hessian, nearer):
                 state = self._better(state, self._begin(math.log(_NEARBY_MM / distance)))
         held = self._search(state, tolerance=self._config.tolerance_mm, weigh=True)
-        if not state.translation[2] > 0:
-            raise ItemError("landmark fit: the head came to lie behind the camera")
         return state, held
 
     def look(self, state: State) -> _Look:
@@ -129,7 +127,8 @@ class LandmarkSolver:
         except ItemError:
             # A start that leads nowhere is no worse than not having tried it.
             return state
-        return state if state.cost <= other.cost else replace(other, rounds=state.rounds)
+        better = state if state.cost <= other.cost else other
+        return replace(better, rounds=state.rounds + other.rounds)
 
     def _search(self, state: State, *, tolerance: float, weigh: bool = False) -> Linearised:
         """Move a state to the minimum of the posterior, in place; return the last round's problem.
@@ -154,6 +153,8 @@ class LandmarkSolver:
             damping, first = self._step(state, look, held, px_per_mm, damping, tolerance)
             if first < tolerance:
                 break
+        if not state.translation[2] > 0:
+            raise ItemError("landmark fit: the head came to lie behind the camera")
         return held
 
     def _noise(self, state: State) -> float:
