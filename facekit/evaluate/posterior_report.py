@@ -44,7 +44,8 @@ def write_posterior_report(
     by_method = {name: [i for i in result.items if i.method == name] for name in methods}
     errors = {name: np.concatenate([i.distances for i in by_method[name]]) for name in methods}
     written = write_report(folder, result.document, distances=[errors[methods[-1]]])
-    shares = {name: shares_within(by_method[name], Discrepancy(), model) for name in methods}
+    shipped = Discrepancy()
+    shares = {name: shares_within(by_method[name], shipped, model) for name in methods}
     written += [
         draw_curves(
             folder / "calibration.png",
@@ -63,7 +64,6 @@ def write_posterior_report(
     ]
     if not heat:
         return written
-    shipped = Discrepancy()
     unknown = shipped.variance(model)
     _, faces = skin_mesh(heads)
     for item in result.items:
