@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facekit.errors import InputError
-from facekit.io.params import read_params
+import numpy as np
+
+from facekit.errors import InputError, ItemError
+from facekit.fit.vertex_colours import VertexColours, vertex_colours
+from facekit.io.discover import find_images
+from facekit.io.images import read_image
+from facekit.io.params import params_camera, read_params
 from facekit.morphable.model import MorphableModel
 
 _FITS, _TRUTH = "params.npz", "truth"
@@ -58,3 +63,64 @@ def read_fitted(paths: Sequence[Path], model: MorphableModel) -> FittedFaces:
             continue
         faces.append(values)
     return FittedFaces(faces, failures)
+
+
+class FittedColours(NamedTuple):
+    """Photographs' colours at a model's vertices, and those that cannot be used."""
+
+    colours: list[VertexColours]
+    failures: list[dict[str, str]]
+
+
+def read_colours(
+    faces: Sequence[Mapping[str, Any]],
+    folder: Path,
+    model: MorphableModel,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> FittedColours:
+    """Read the photographs that faces were fitted to, vertex by vertex.
+
+    Args:
+        faces: see ``read_fitted``.
+        folder: searched for each face's photograph by its file name.
+        model: with which the photographs were fitted.
+        progress: called with (done, total).
+
+    Raises:
+        InputError: no such folder, or no image in it.
+    """
+    places: dict[str, list[Path]] = {}
+    for item in find_images([folder]):
+        places.setdefault(item.path.name, []).append(item.path)
+    colours: list[VertexColours] = []
+    failures: list[dict[str, str]] = []
+    for number, face in enumerate(faces):
+        name = str(face["meta"].get("image", ""))
+        try:
+            colours.append(_colours(face, places.get(name, []), model))
+        except ItemError as error:
+            failures.append({"input": name, "error": str(error)})
+        if progress:
+            progress(number + 1, len(faces))
+    return FittedColours(colours, failures)
+
+
+def _colours(
+    face: Mapping[str, Any], places: Sequence[Path], model: MorphableModel
+) -> VertexColours:
+    if len(places) != 1:
+        raise ItemError(f"expected one photograph of this name, found {len(places)}")
+    image = read_image(places[0])
+    camera = params_camera(face)
+    if image.shape[:2] != (camera.height, camera.width):
+        raise ItemError(
+            f"{places[0]}: the fit was to an image of {camera.width} x {camera.height} pixels, "
+            f"this one has {image.shape[1]} x {image.shape[0]}"
+        )
+    if face["meta"].get("mirrored"):
+        image = np.ascontiguousarray(image[:, ::-1])
+    vertices = model.shape(face["identity"], face["expression"])
+    seen = vertex_colours(image, vertices, model.faces, camera)
+    # A thousand photographs in half precision take 0.4 GB.
+    return seen._replace(basis=seen.basis.astype(np.float16))

@@ -27,7 +27,14 @@ class MissingPca(NamedTuple):
 
 
 def missing_pca(
-    rows: np.ndarray, seen: np.ndarray, count: int, *, rounds: int = 20, seed: int = 0
+    rows: np.ndarray,
+    seen: np.ndarray,
+    count: int,
+    *,
+    rounds: int = 20,
+    seed: int = 0,
+    known: np.ndarray | None = None,
+    strength: float = 0.0,
 ) -> MissingPca:
     """Return the principal components of centred rows of which only a part was seen.
 
@@ -40,6 +47,9 @@ def missing_pca(
         count: K, less than N.
         rounds: of expectation-maximisation.
         seed: of the start.
+        known: (M, D) modes, a standard deviation each, that were believed before, M at most
+            ``count``; None knows none.
+        strength: how many rows, wholly seen, that belief counts for.
 
     Raises:
         InputError: bad shapes, too many modes, or a column that no row shows.
@@ -59,6 +69,13 @@ def missing_pca(
     rng = np.random.default_rng(seed)
     spread = float(np.sqrt((values**2).sum() / weight.sum()))
     loads = (0.3 * spread * rng.standard_normal((d, count))).astype(np.float32)
+    belief = np.zeros_like(loads)
+    if known is not None:
+        modes = check_array(known, "known", shape=("M", d))
+        if len(modes) > count:
+            raise InputError(f"known: expected at most {count} modes, got {len(modes)}")
+        belief[:, : len(modes)] = modes.T
+        loads[:, : len(modes)] = modes.T
     noise = np.float32(0.5 * spread**2)
     pairs = np.triu_indices(count)
     eye = np.eye(count, dtype=np.float32)
@@ -71,15 +88,16 @@ def missing_pca(
         # Maximisation: each column's loads from the rows that show it.
         second = covariance + means[:, :, None] * means[:, None, :]
         flat = second[:, pairs[0], pairs[1]]
-        moment = _squares(weight.T @ flat, pairs, count)
-        loads = np.linalg.solve(moment + 1e-6 * eye, (values.T @ means)[..., None])[..., 0]
+        moment = _squares(weight.T @ flat, pairs, count) + np.float32(1e-6 + strength) * eye
+        right = values.T @ means + np.float32(strength) * belief
+        loads = np.linalg.solve(moment, right[..., None])[..., 0]
         left = values - weight * (means @ loads.T)
         products = loads[:, pairs[0]] * loads[:, pairs[1]]
         within = _squares(weight @ products, pairs, count)
         doubt = np.einsum("nij,nij->", within, covariance)
         noise = np.float32(max(((left**2).sum() + doubt) / weight.sum(), 1e-12))
     # Principal axes of W z with z as spread as it turned out to be.
-    second = (covariance.sum(0) + means.T @ means) / n
+    second = (covariance.sum(0) + means.T @ means + strength * eye) / (n + strength)
     root = np.linalg.cholesky(second.astype(np.float64))
     u, deviations, vt = np.linalg.svd(loads.astype(np.float64) @ root, full_matrices=False)
     scores = means @ np.linalg.inv(root).T @ vt.T

@@ -33,8 +33,8 @@ from facekit.geometry.mesh import vertex_areas
 from facekit.morphable.model import MorphableModel
 
 # Every so many-th photograph is kept to judge by.
-_HELD_OUT = 5
-_LEAST = 20
+HELD_OUT = 5
+LEAST_PHOTOGRAPHS = 20
 # Pixels' information about a pose that nothing else is known of, so that it can be inverted.
 _TINY = 1e-9
 
@@ -129,8 +129,10 @@ def refine_shapes(
         InputError: fewer than 20 photographs, or coefficients of another model.
     """
     chosen = options or RefineOptions()
-    if len(faces) < _LEAST:
-        raise InputError(f"refine: expected at least {_LEAST} fitted photographs, got {len(faces)}")
+    if len(faces) < LEAST_PHOTOGRAPHS:
+        raise InputError(
+            f"refine: expected at least {LEAST_PHOTOGRAPHS} fitted photographs, got {len(faces)}"
+        )
     wide = replace(
         model, identity_modes=np.concatenate([model.identity_modes, smooth_fields(model, chosen)])
     )
@@ -141,7 +143,7 @@ def refine_shapes(
         if progress:
             progress(number + 1, len(faces))
     whole = Information(*(np.stack(column) for column in zip(*found, strict=True)))
-    held = np.arange(len(faces)) % _HELD_OUT == _HELD_OUT - 1
+    held = np.arange(len(faces)) % HELD_OUT == HELD_OUT - 1
     kept, judged = (Information(*(part[rows] for part in whole)) for rows in (~held, held))
     count = wide.num_identity
     learned = learn(kept, strength=chosen.strength, rounds=chosen.rounds)

@@ -73,7 +73,8 @@ def albedo(
 
     Example: facekit basis albedo model.npz --data portraits --data labels -o coloured.npz
     """
-    from facekit.basis.albedo import AlbedoConfig, learn_albedo
+    from facekit.basis.albedo import learn_albedo
+    from facekit.basis.skin_observations import AlbedoConfig
     from facekit.morphable.native import read_native, write_native
     from facekit.train.recipes import load_data
     from facekit.train.skin import portrait_colours

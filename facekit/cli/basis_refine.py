@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,50 +30,77 @@ def refine(
     field_mm: Annotated[
         float, typer.Option(help="Deviation of what the model may lack, mm.", min=0.01)
     ] = 0.3,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the fitted photographs: their skin is learned from too."),
+    ] = None,
     strength: Annotated[
         float, typer.Option(help="How many photographs the model itself counts for.", min=0.1)
     ] = 30.0,
     as_json: opt.Json = False,
 ) -> int:
-    """Learn a model's mean and shape modes on from the landmarks of many fitted photographs.
+    """Learn a model on from many fitted photographs: shapes, and skin colour with --photographs.
 
-    Every fifth photograph is kept apart; the new model is written only if these become likelier
-    than under the old one.
+    Shapes are learned from the landmarks. Every fifth photograph is kept apart; new shapes and a
+    new albedo are taken, each on its own, only if these become likelier than under the old ones.
 
-    Example: facekit basis refine builtin fits -o refined.npz
+    Example: facekit basis refine builtin fits --photographs photographs -o refined.npz
     """
-    from facekit.basis.fitted import read_fitted
+    from facekit.basis.fitted import read_colours, read_fitted
     from facekit.basis.refine import RefineOptions, refine_shapes
+    from facekit.basis.refine_albedo import AlbedoRefineOptions, refine_albedo
     from facekit.morphable.native import write_native
     from facekit.morphable.registry import load_model
 
     start = time.monotonic()
     old = load_model(model)
     found = read_fitted(fits, old)
-    for failure in found.failures:
-        out.warn(f"{failure['input']}: {failure['error']}")
+    failures = found.failures
     options = RefineOptions(fields=fields, field_mm=field_mm, strength=strength, modes=modes)
     with out.progress("refine") as progress:
-        result = refine_shapes(old, found.faces, options=options, progress=progress)
-    if result.better:
-        write_native(result.model, output)
+        shapes = refine_shapes(old, found.faces, options=options, progress=progress)
+    new = shapes.model if shapes.better else old
+    skin = None
+    if photographs is not None:
+        with out.progress("photographs") as progress:
+            seen = read_colours(found.faces, photographs, old, progress=progress)
+        failures = failures + seen.failures
+        skin = refine_albedo(new, seen.colours, options=AlbedoRefineOptions(strength=strength))
+        new = skin.model if skin.better else new
+    for failure in failures:
+        out.warn(f"{failure['input']}: {failure['error']}")
+    better = shapes.better or (skin is not None and skin.better)
+    if better:
+        write_native(new, output)
     if as_json:
-        out.json(
-            {
-                "schema": "facekit.refine/1",
-                "model": str(output) if result.better else None,
-                "photographs": result.used,
-                "held_out": result.held_out,
-                "nats_before": round(result.before, 4),
-                "nats_after": round(result.after, 4),
-                "failures": found.failures,
+        document: dict[str, Any] = {
+            "schema": "facekit.refine/1",
+            "model": str(output) if better else None,
+            "photographs": shapes.used,
+            "held_out": shapes.held_out,
+            "nats_before": round(shapes.before, 4),
+            "nats_after": round(shapes.after, 4),
+            "failures": failures,
+        }
+        if skin is not None:
+            document["albedo"] = {
+                "photographs": skin.used,
+                "held_out": skin.held_out,
+                "nats_before": round(skin.before, 4),
+                "nats_after": round(skin.after, 4),
             }
-        )
-    elif result.better:
+        out.json(document)
+    elif better:
         out.data(output)
-    verdict = f"-> {output}" if result.better else "no better, nothing written"
     out.info(
-        f"{result.used} photographs, {result.held_out} held out: {result.before:.2f} to"
-        f" {result.after:.2f} nats a face in {time.monotonic() - start:.1f} s; {verdict}"
+        f"{shapes.used} photographs, {shapes.held_out} held out: {shapes.before:.2f} to"
+        f" {shapes.after:.2f} nats a face{'' if shapes.better else ', shapes kept'}"
     )
-    return 5 if found.failures or not result.better else 0
+    if skin is not None:
+        out.info(
+            f"albedo: {skin.used} photographs, {skin.held_out} held out: {skin.before:.3f} to"
+            f" {skin.after:.3f} nats a value{'' if skin.better else ', albedo kept'}"
+        )
+    verdict = f"-> {output}" if better else "no better, nothing written"
+    out.info(f"{time.monotonic() - start:.1f} s; {verdict}")
+    return 5 if failures or not better else 0

@@ -24,11 +24,10 @@ from facekit.io.discover import find_images
 from facekit.io.images import read_image
 from facekit.io.masks import read_coverage, read_mask
 from facekit.io.obj import read_obj
-from facekit.io.params import read_params
+from facekit.io.params import params_camera, read_params
 from facekit.metrics.images import picture_likeness
 from facekit.metrics.statistics import bootstrap_interval
 from facekit.render.images import render_textured
-from facekit.types import Camera
 
 METRICS = ("psnr", "ssim", "lpips", "fid")
 HIGHER_IS_BETTER = ("psnr", "ssim")
@@ -141,12 +140,8 @@ def render_fit(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         ItemError: the texture cannot be read.
     """
     params = read_params(folder / "params.npz")
-    width, height = (int(n) for n in params["image_size"])
-    camera = Camera(
-        params["intrinsics"], params["rotation"], params["translation_mm"], width, height
-    )
     texture = read_image(folder / "texture.jpg")
-    picture = render_textured(read_obj(folder / "face.obj"), texture, camera)
+    picture = render_textured(read_obj(folder / "face.obj"), texture, params_camera(params))
     return picture.image, picture.alpha >= 0.999
 
 

@@ -15,6 +15,7 @@ from facekit.checks import check_array
 from facekit.errors import InputError
 from facekit.io.atomic import atomic_path
 from facekit.io.npz import decode_npz
+from facekit.types import Camera
 
 SCHEMA = "facekit.params/1"
 
@@ -124,6 +125,12 @@ def read_params(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: expected a params file of facekit ({error})") from error
     return decode_params(content, str(path))
+
+
+def params_camera(params: Mapping[str, Any]) -> Camera:
+    """Return the camera of a params file: head frame to the image it was fitted to."""
+    width, height = (int(n) for n in params["image_size"])
+    return Camera(params["intrinsics"], params["rotation"], params["translation_mm"], width, height)
 
 
 def decode_params(

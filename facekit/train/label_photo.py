@@ -21,6 +21,7 @@ from facekit.geometry.cameras import project
 from facekit.geometry.crop import CROP_ID, warp
 from facekit.io.discover import InputImage
 from facekit.io.images import read_photo
+from facekit.io.params import params_camera
 from facekit.morphable.model import MorphableModel
 from facekit.morphable.registry import load_model
 from facekit.render.rasterise import rasterise
@@ -192,14 +193,7 @@ class PhotoLabeller:
                 "landmark_error_percent": said["landmark_error_percent"],
             },
         )
-        params = label.params
-        camera = Camera(
-            params["intrinsics"],
-            params["rotation"],
-            params["translation_mm"],
-            CROP_SIZE,
-            CROP_SIZE,
-        )
+        camera = params_camera(label.params)
         return label._replace(
             mask=self._mask(result.vertices, camera) & _inside(image.shape, label.crop),
             deviations=self._deviations(result, label.crop),

@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from facekit.basis.albedo import AlbedoConfig, learn_albedo, split_levels
+from facekit.basis.albedo import learn_albedo
+from facekit.basis.skin_observations import AlbedoConfig, split_levels
 from facekit.errors import InputError
 from facekit.fit.skin_light import solve_light
 from facekit.fit.vertex_colours import VertexColours

@@ -46,3 +46,18 @@ def test_rejections():
     seen[:, 5] = False
     with pytest.raises(InputError, match="every column"):
         missing_pca(rows, seen, 2)
+
+
+def test_what_was_believed_before_counts_as_rows():
+    rng = np.random.default_rng(3)
+    modes = np.linalg.qr(rng.normal(size=(30, 2)))[0].T * [[3.0], [1.5]]
+    rows = rng.normal(size=(40, 2)) @ modes + 0.1 * rng.normal(size=(40, 30))
+    seen = np.ones(rows.shape, bool)
+    other = np.roll(modes, 7, axis=1)
+    free = missing_pca(rows, seen, 2, rounds=60)
+    held = missing_pca(rows, seen, 2, rounds=60, known=other, strength=1e5)
+    start = missing_pca(rows, seen, 2, rounds=60, known=other, strength=0.0)
+    np.testing.assert_allclose(np.abs(held.modes), np.abs(other), atol=0.05)
+    np.testing.assert_allclose(start.deviations, free.deviations, rtol=1e-3)
+    with pytest.raises(InputError, match="at most 2 modes"):
+        missing_pca(rows, seen, 2, known=np.zeros((3, 30)))
