@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from facekit.checks import check_array
+from facekit.detect.face_score import face_features, face_scores
 from facekit.detect.faces import box_of_points, face_from_dense, largest_first
-from facekit.detect.passes import LEAST_PRESENCE, Candidate, PointNetwork
+from facekit.detect.passes import Candidate, PointNetwork
 from facekit.detect.session import Network, open_asset
 from facekit.detect.tiles import tile_scales, tiles, whole_in_tile
 from facekit.errors import InputError, ItemError
+from facekit.metrics.boxes import overlaps
 from facekit.types import DetectedFace
 
 STRIDES = (8, 16, 32)
@@ -24,12 +27,26 @@ THRESHOLD = 0.5
 # The search finds faces from about this side; tiles share what the coarser scale may have missed.
 SEARCHED_FACE = 24.0
 TILE_OVERLAP = 96
-# The landmark network sees a face at close quarters: one it is this sure of gains so much in
-# log-odds. Chosen on collages of validation persons: a fifth of the small faces that the search
-# alone held for unlikely are found, at no more false ones.
-SURE, SURE_GAIN = 0.99, 0.8
+# What the search holds for less likely than this is not looked at closely.
+LEAST_CANDIDATE = 0.1
 # Boxes that overlap by more (intersection over union) are one face.
 SAME_FACE = 0.4
+
+
+class Examined(NamedTuple):
+    """Candidates of an image: what may be faces.
+
+    Attributes:
+        dense: (N, 478, 2) points, pixels.
+        confidence: (N, 68).
+        boxes: (N, 4) bounding rectangles of the points.
+        features: (N, 4) see ``face_score``.
+    """
+
+    dense: np.ndarray
+    confidence: np.ndarray
+    boxes: np.ndarray
+    features: np.ndarray
 
 
 class BuiltinDetector:
@@ -81,19 +98,35 @@ class BuiltinDetector:
         """
         del path
         image = check_array(image, "image", shape=("H", "W", 3), dtype="uint8")
-        candidates = self.boxes(image, threshold=float(_shifted(self._threshold, -SURE_GAIN)))
-        if not candidates:
-            return []
-        dense, confidence, presence = self._points.place(image, candidates)
-        boxes = np.stack([box_of_points(points) for points in dense])
-        scores = np.array([candidate.score for candidate in candidates])
-        scores = np.where(presence >= SURE, _shifted(scores, SURE_GAIN), scores)
-        found = (presence >= LEAST_PRESENCE) & (scores >= self._threshold)
+        seen = self.examine(image, least=min(LEAST_CANDIDATE, self._threshold))
+        scores = face_scores(seen.features)
+        found = scores >= self._threshold
         # Two boxes that differ can end on one face.
-        kept = [i for i in suppress(boxes, np.where(found, scores, 0)) if found[i]]
+        kept = [i for i in suppress(seen.boxes, np.where(found, scores, 0)) if found[i]]
         return largest_first(
-            [face_from_dense(dense[i], score=scores[i], confidence=confidence[i]) for i in kept]
+            [
+                face_from_dense(seen.dense[i], score=scores[i], confidence=seen.confidence[i])
+                for i in kept
+            ]
         )
+
+    def examine(self, image: np.ndarray, *, least: float = LEAST_CANDIDATE) -> Examined:
+        """Return every candidate of an image with its points, before any is called a face.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            least: probability below which the search's boxes are not looked at.
+        """
+        candidates = self.boxes(image, threshold=least)
+        if not candidates:
+            nothing = np.zeros((0, 478, 2))
+            return Examined(nothing, np.zeros((0, 68)), np.zeros((0, 4)), np.zeros((0, 4)))
+        dense, confidence, _ = self._points.place(image, candidates)
+        boxes = np.stack([box_of_points(points) for points in dense])
+        looked = np.stack([candidate.box for candidate in candidates])
+        odds = np.array([candidate.score for candidate in candidates])
+        features = face_features(odds, confidence, np.diag(overlaps(looked, boxes)))
+        return Examined(dense, confidence, boxes, features)
 
     def complete(self, image: np.ndarray, face: DetectedFace) -> DetectedFace:
         """Return a face known by its box and five points with every point placed.
@@ -167,12 +200,6 @@ class BuiltinDetector:
         padded[:height, :width] = picture
         maps = self._detector(image=padded[None])
         return decode([maps[f"stride{s}"][0] for s in STRIDES], threshold=least)
-
-
-def _shifted(probability: np.ndarray | float, gain: float) -> np.ndarray | float:
-    """Return a probability after its log-odds have changed by ``gain``."""
-    factor = np.exp(gain)
-    return factor * probability / (1 + (factor - 1) * probability)
 
 
 def _enlarged(

@@ -22,8 +22,6 @@ VIEWS = (
     (1.03, -2.0, -0.015, 0.015),
     (0.97, 2.0, 0.015, -0.015),
 )
-# Below this presence the landmark network saw no face in the crop.
-LEAST_PRESENCE = 0.95
 # ``confidence`` is the probability that a point lies within this distance, crop sides.
 TOLERANCE = 0.025
 

@@ -20,6 +20,7 @@ from facekit.train.augment import (
     warp_turned,
 )
 from facekit.train.backgrounds import background, shuffled
+from facekit.train.collage_shapes import cover_mask, head_mask, oval
 from facekit.train.portraits import Portraits
 
 
@@ -57,6 +58,7 @@ class CollageConfig:
         renders: share of faces that are rendered heads, where the portraits have some: they
             alone show profiles.
         hard: share of collages with pieces that once deceived a detector.
+        covers: share of collages with something held before part of one of the faces.
     """
 
     size: int = 256
@@ -69,6 +71,7 @@ class CollageConfig:
     steep: float = 0.35
     renders: float = 0.3
     hard: float = 0.35
+    covers: float = 0.0
 
 
 class CollageMaker:
@@ -116,6 +119,8 @@ class CollageMaker:
             self._paste(canvas, owner, pasted, rng, whole=False)
         if rng.random() < 0.3:
             self._cover(canvas, owner, rng)
+        if c.covers and pasted and rng.random() < c.covers:
+            self._occlude(canvas, owner, pasted[int(rng.integers(len(pasted)))][0], rng)
         if pasted and rng.random() < 0.15:
             self._hide(canvas, owner, pasted[int(rng.integers(len(pasted)))][0], rng)
         judged = [
@@ -203,7 +208,7 @@ class CollageMaker:
         x, y = corner
         region = canvas[y : y + covered[1], x : x + covered[0]]
         if not whole and rng.random() < 0.6:
-            mask = np.minimum(mask, _head_mask(points - corner, covered, rng))
+            mask = np.minimum(mask, head_mask(points - corner, covered, rng))
             share = mask.astype(np.float32) / 255
             region[:] = cv2.blendLinear(piece, np.ascontiguousarray(region), share, 1 - share)
         else:
@@ -254,7 +259,7 @@ class CollageMaker:
         start, stop = np.maximum(low, 0), np.minimum(high, self._config.size)
         if piece is None or (stop - start).min() < 2:
             return
-        filled, share = _oval(piece, (int(high[0] - low[0]), int(high[1] - low[1])))
+        filled, share = oval(piece, (int(high[0] - low[0]), int(high[1] - low[1])))
         a, b = start - low, stop - low
         part = (slice(a[1], b[1]), slice(a[0], b[0]))
         region = canvas[start[1] : stop[1], start[0] : stop[0]]
@@ -289,15 +294,25 @@ class CollageMaker:
         )
         owner[y : y + side, x : x + side] = 255
 
-
-def _oval(piece: np.ndarray, extent: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a piece resized to (width, height) and a soft oval share (height, width) of it."""
-    filled = cv2.resize(piece, extent, interpolation=cv2.INTER_LINEAR)
-    share = np.zeros(extent[::-1], np.float32)
-    middle = (extent[0] // 2, extent[1] // 2)
-    axes = (max(1, int(0.47 * extent[0])), max(1, int(0.47 * extent[1])))
-    cv2.ellipse(share, middle, axes, 0, 0, 360, 1.0, -1)
-    return filled, cv2.GaussianBlur(share, (0, 0), max(0.5, 0.03 * extent[1]))
+    def _occlude(
+        self,
+        canvas: np.ndarray,
+        owner: np.ndarray,
+        face: CollageFace,
+        rng: np.random.Generator,
+    ) -> None:
+        """Hold something before part of a face."""
+        size = self._config.size
+        mask = cover_mask(face.box, size, rng)
+        row = int(rng.choice(self._real))
+        piece = faceless(self._portraits.images[row], self._portraits.points[row, :, :2], rng)
+        if piece is None or rng.random() < 0.4:
+            filled = np.full_like(canvas, rng.integers(0, 256, 3).astype(np.uint8))
+        else:
+            filled = cv2.resize(piece, (size, size), interpolation=cv2.INTER_LINEAR)
+        owner[mask > 127] = 255
+        share = cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
+        canvas[:] = cv2.blendLinear(filled, np.ascontiguousarray(canvas), share, 1 - share)
 
 
 def faceless(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
@@ -323,17 +338,6 @@ def _covered(
     low = np.clip(np.floor(reach.min(0)), 0, size).astype(int)
     high = np.clip(np.ceil(reach.max(0)) + 1, 0, size).astype(int)
     return low, (int(high[0] - low[0]), int(high[1] - low[1]))
-
-
-def _head_mask(points: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return a soft mask (height, width) uint8 around the head, hair partly included."""
-    middle = (points.min(0) + points.max(0)) / 2
-    hull = cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
-    grown = middle + (hull - middle) * rng.uniform(1.02, 1.7)
-    mask = np.zeros(size[::-1], np.uint8)
-    cv2.fillConvexPoly(mask, np.round(grown).astype(np.int32), 255)
-    extent = float(np.ptp(hull, axis=0).max())
-    return cv2.GaussianBlur(mask, (0, 0), max(0.5, min(5.0, extent * rng.uniform(0.005, 0.05))))
 
 
 def _judged(

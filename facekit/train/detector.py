@@ -47,7 +47,7 @@ class DetectorConfig:
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
-    collage: CollageConfig = field(default_factory=CollageConfig)
+    collage: CollageConfig = field(default_factory=lambda: CollageConfig(covers=0.25))
     batch_size: int = 32
     widths: tuple[int, ...] = (16, 32, 64, 80)
     depths: tuple[int, ...] = (1, 2, 3, 3)
