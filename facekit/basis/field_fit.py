@@ -40,7 +40,8 @@ class FieldOptions:
         rigid_mm: deviation of a shift in each round, and of a turn, 100 mm from the origin.
         linear, quadratic: deviation of these polynomials, 100 mm from the origin, as shares of
             the field's.
-        amplitudes_mm: deviations of the field, of which the likeliest is taken.
+        amplitudes_mm: deviations of the field, of which the likeliest is taken,
+        foreign_from_mm, foreign_mm: but where it is at least the first of these, the second.
         rounds: of closest points and one solve.
         across_mm: deviation of a distance across the surface in the first and the last round.
         landmark_mm: deviation of a landmark's coordinate.
@@ -50,15 +51,17 @@ class FieldOptions:
         evidence_every: of the distances, one in so many is used to choose the amplitude.
     """
 
-    samples: int = 1000
-    length_mm: float = 30.0
-    along: float = 0.8
+    samples: int = 1300
+    length_mm: float = 20.0
+    along: float = 0.7
     symmetry: float = 0.8
     rigid_mm: float = 5.0
     linear: float = 1.6
     quadratic: float = 1.0
     amplitudes_mm: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)
-    rounds: int = 5
+    foreign_from_mm: float = 1.0
+    foreign_mm: float = 4.0
+    rounds: int = 8
     across_mm: tuple[float, float] = (1.0, 0.4)
     landmark_mm: float = 1.6
     outlier_mm: float = 4.0
@@ -73,7 +76,7 @@ class FieldFit(NamedTuple):
     Attributes:
         vertices: (V, 3) float64 in the scan's frame.
         coefficients: (K,) of the modes.
-        amplitude_mm: deviation of the field that was likeliest.
+        amplitude_mm: deviation of the field that was taken.
     """
 
     vertices: np.ndarray
@@ -212,7 +215,7 @@ class RandomField:
             wanted = move.inverse().apply(landmarks[known]) - marked
             facts = _joined(planes, self._landmark_facts(known, wanted, trust))
             if step:
-                amplitude = self._likeliest(facts)
+                amplitude = self._amplitude(facts)
             moved, coefficients = self._expect(facts, amplitude)
             vertices = self.base + moved
             # What was rigid is moved for good: it is linear for small turns only.
@@ -263,19 +266,22 @@ class RandomField:
         rest[np.diag_indices_from(rest)] += facts.variances
         return field, rest, turned
 
-    def _likeliest(self, facts: _Facts) -> float:
-        """Return the amplitude of the highest evidence, from a part of the facts."""
-        some = np.arange(0, len(facts.values), self.options.evidence_every)
+    def _amplitude(self, facts: _Facts) -> float:
+        """Return the amplitude to take, by the evidence of a part of the facts."""
+        options = self.options
+        some = np.arange(0, len(facts.values), options.evidence_every)
         few = _Facts(*(part[some] for part in facts))
         field, rest, _ = self._parts(few)
-        best, chosen = -np.inf, self.options.amplitudes_mm[0]
-        for amplitude in self.options.amplitudes_mm:
+        best, chosen = -np.inf, options.amplitudes_mm[0]
+        for amplitude in options.amplitudes_mm:
             factor = cho_factor(amplitude**2 * field + rest, lower=True, check_finite=False)
             fit = few.values @ cho_solve(factor, few.values, check_finite=False)
             evidence = -0.5 * fit - np.log(np.diag(factor[0])).sum()
             if evidence > best:
                 best, chosen = evidence, amplitude
-        return chosen
+        # What is likeliest, 1 to 2 mm, explains the distances; places along the surface, which no
+        # distance tells, were nearer to the truth where the field was freer.
+        return options.foreign_mm if chosen >= options.foreign_from_mm else chosen
 
     def _expect(self, facts: _Facts, amplitude: float) -> tuple[np.ndarray, np.ndarray]:
         """Return displacements (V, 3) without the rigid ones, and coefficients (K + 6,)."""
