@@ -18,6 +18,7 @@ how the minimum is found.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError
@@ -26,6 +27,7 @@ from facekit.checks import check_array
 from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.landmark_belief import model_belief, prior_belief
+from facekit.fit.landmark_posterior import Later, QuickFit
 from facekit.fit.landmark_problem import (
     FaceState,
     LandmarkFit,
@@ -33,7 +35,7 @@ from facekit.fit.landmark_problem import (
     LandmarkProblem,
 )
 from facekit.fit.landmark_solver import LandmarkSolver
-from facekit.fit.landmark_state import Photo, posterior
+from facekit.fit.landmark_state import Photo
 from facekit.fit.prior import FacePrior, check_prior
 from facekit.morphable.model import MorphableModel
 
@@ -73,41 +75,39 @@ def fit_landmarks(
     observed = check_array(points, "landmarks", shape=(68, 2)).astype(np.float64)
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
     camera = np.asarray(intrinsics, np.float64)[[0, 1, 0, 1], [0, 1, 2, 2]]
-    labeller = (basis.covariance_mm2, _discrepancy(basis, config))
-    photo = Photo(np.ascontiguousarray(observed.T), trust, camera, outline, *labeller)
+    discrepancy = _discrepancy(basis, config.discrepancy_mm, config.discrepancy_length_mm)
+    photo = Photo(
+        np.ascontiguousarray(observed.T), trust, camera, outline, basis.covariance_mm2, discrepancy
+    )
     try:
         if prior is None:
             belief = model_belief(basis, model, config.identity_scale)
         else:
             belief = prior_belief(basis, model, check_prior(prior, model))
         solver = LandmarkSolver(belief, photo, config)
-        state, held = solver.solve()
-        covariance, log_noise = posterior(state.near, held)
+        state = solver.solve()
     except LinAlgError as error:
         raise ItemError("landmark fit: broke down; are the landmarks those of one face?") from error
-    coefficients = belief.coefficients(state.inner, state.expression)
+    at, coefficients = state.at, belief.coefficients(state.at.coefficients)
     K = basis.num_identity
-    return LandmarkFit(
+    later: Any = Later(belief, lambda: solver.linearised(state))
+    return QuickFit(
         coefficients[:K],
         coefficients[K:],
-        state.rotation,
-        state.translation,
-        float(camera[:2].mean() * np.exp(state.log_focal)),
-        belief.spread(covariance),
-        (solver.look(state).image - photo.observed).T,
+        at.rotation,
+        at.translation,
+        float(camera[:2].mean() * np.exp(at.zoom[0])),
+        later,
+        (at.image - photo.observed).T,
         state.weights,
         state.rows,
         state.cost,
-        log_noise,
+        later,
         state.rounds,
     )
 
 
 @lru_cache(maxsize=8)
-def _alike(basis: LandmarkBasis, length_mm: float) -> np.ndarray:
+def _discrepancy(basis: LandmarkBasis, deviation_mm: float, length_mm: float) -> np.ndarray:
     offsets = basis.mean[:68, None] - basis.mean[None, :68]
-    return np.exp(-0.5 * (offsets**2).sum(2) / max(length_mm, 1e-6) ** 2)
-
-
-def _discrepancy(basis: LandmarkBasis, config: LandmarkFitConfig) -> np.ndarray:
-    return config.discrepancy_mm**2 * _alike(basis, config.discrepancy_length_mm)
+    return deviation_mm**2 * np.exp(-0.5 * (offsets**2).sum(2) / max(length_mm, 1e-6) ** 2)

@@ -57,14 +57,14 @@ class LandmarkBasis:
         """
         rows = np.arange(68)
         # Strips are filled up with their last row, which stands in where no candidate faces it.
-        seen = self._facing(points, rotation, translation)[self._padded]
+        seen = self._facing(points, rotation, translation)[self.padded_strips]
         seen[:, -1] = True
         chosen = seen.argmax(axis=1)
-        rows[: len(chosen)] = self._padded[np.arange(len(chosen)), chosen]
+        rows[: len(chosen)] = self.padded_strips[np.arange(len(chosen)), chosen]
         return rows
 
     @cached_property
-    def _padded(self) -> np.ndarray:
+    def padded_strips(self) -> np.ndarray:
         """The strips as one array (17, longest + 1)."""
         length = max(len(strip) for strip in self.strips) + 1
         return np.array([[*strip, *[strip[-1]] * (length - len(strip))] for strip in self.strips])

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from facekit.fit.landmark_basis import LandmarkBasis
+from facekit.fit.landmark_kernels import NUM
 from facekit.fit.prior import FacePrior
 from facekit.morphable.model import MorphableModel
 
@@ -18,15 +19,12 @@ class Near(NamedTuple):
 
     Attributes:
         mean: (204,) mm.
-        identity: (204, K) modes in deviations of the prior.
-        expression: (E, 204) modes; with the identity's mean that goes with them.
-        known: (3, 68, 3, 68) covariance of the points under the identity's prior, mm^2.
+        modes: (204, K + E), of the identity in deviations of the prior, then of the expression,
+            with the identity's mean that goes with it.
     """
 
     mean: np.ndarray
-    identity: np.ndarray
-    expression: np.ndarray
-    known: np.ndarray
+    modes: np.ndarray
 
 
 class Belief(NamedTuple):
@@ -39,7 +37,7 @@ class Belief(NamedTuple):
         mean, precision: (E,), (E, E) of the expression; low, high: (E,) its bounds.
         start: (K,) m, the identity at the expression's mean.
         follows: (K, E) F, None where the identity does not depend on the expression.
-        factor: (K, K) L, or a number where L is that times the unit matrix.
+        factor: (K, K) L, or a number where L is that times the unit matrix, and m is 0.
         front: the landmarks' own rows.
     """
 
@@ -53,19 +51,30 @@ class Belief(NamedTuple):
     factor: np.ndarray | float
     front: Near
 
-    def near(self, rows: np.ndarray) -> Near:
-        """Return the landmarks when they are on other rows (68,) of the basis."""
-        return _near(self.basis, rows, self.mean, self.start, self.follows, self.factor)
+    def near(self, rows: np.ndarray, before: Near, came: np.ndarray) -> Near:
+        """Return landmarks ``before`` that were on rows ``came`` of the basis on others (68,).
 
-    def coefficients(self, inner: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Return the coefficients (K + E,) of z and the expression."""
-        if isinstance(self.factor, np.ndarray):
-            identity = self.start + self.factor @ inner
-        else:
-            identity = self.start + self.factor * inner
+        They are written in place, but for the belief's own.
+        """
+        changed = np.flatnonzero(rows != came)
+        near = before
+        if before is self.front:
+            near = Near(before.mean.copy(), before.modes.copy())
+        own = (self.mean, self.start, self.follows, self.factor)
+        mean, modes = _near(self.basis, rows[changed], *own)
+        near.mean.reshape(3, NUM)[:, changed] = mean.reshape(3, -1)
+        near.modes.reshape(3, NUM, -1)[:, changed] = modes.reshape(3, len(changed), -1)
+        return near
+
+    def coefficients(self, inner: np.ndarray) -> np.ndarray:
+        """Return the coefficients (K + E,) of z and the expression (K + E,)."""
+        K = len(self.start)
+        if not isinstance(self.factor, np.ndarray):
+            return inner if self.factor == 1 else np.append(self.factor * inner[:K], inner[K:])
+        identity = self.start + self.factor @ inner[:K]
         if self.follows is not None:
-            identity = identity + self.follows @ (expression - self.mean)
-        return np.concatenate([identity, expression])
+            identity += self.follows @ (inner[K:] - self.mean)
+        return np.concatenate([identity, inner[K:]])
 
     def spread(self, covariance: np.ndarray) -> np.ndarray:
         """Return a covariance with the identity in place of z."""
@@ -89,7 +98,7 @@ def model_belief(basis: LandmarkBasis, model: MorphableModel, scale: float) -> B
     mean = model.expression_mean.astype(np.float64)
     precision = np.diag(model.expression_std.astype(np.float64) ** -2.0)
     start = np.zeros(basis.num_identity)
-    front = _near(basis, np.arange(68), mean, start, None, scale)
+    front = _near(basis, np.arange(NUM), mean, start, None, scale)
     return Belief(basis, mean, precision, *_bounds(model), start, None, scale, front)
 
 
@@ -108,7 +117,8 @@ def prior_belief(basis: LandmarkBasis, model: MorphableModel, prior: FacePrior) 
     if across.any():
         follows = -cho_solve(lower, across)
         precision = precision + across.T @ follows
-    front = _near(basis, np.arange(68), mean, start, follows, factor)
+    front = _near(basis, np.arange(NUM), mean, start, follows, factor)
+    precision = np.ascontiguousarray(precision)
     return Belief(basis, mean, precision, *_bounds(model), start, follows, factor, front)
 
 
@@ -125,15 +135,17 @@ def _near(
     follows: np.ndarray | None,
     factor: np.ndarray | float,
 ) -> Near:
-    modes = basis.modes[rows].transpose(1, 0, 2).reshape(204, -1)
-    mean = basis.mean[rows].T.reshape(204)
+    modes = basis.modes[rows].transpose(1, 0, 2).reshape(3 * len(rows), -1)
+    mean = basis.mean[rows].T.reshape(-1)
     identity, expression = modes[:, : len(start)], modes[:, len(start) :]
     if follows is not None:
         moves = identity @ follows
         mean = mean - moves @ at
-        expression = expression + moves
+        expression += moves
     if start.any():
         mean = mean + identity @ start
-    spread = identity @ factor if isinstance(factor, np.ndarray) else factor * identity
-    known = (spread @ spread.T).reshape(3, 68, 3, 68)
-    return Near(mean, np.ascontiguousarray(spread), np.ascontiguousarray(expression.T), known)
+    if isinstance(factor, np.ndarray):
+        identity[:] = identity @ factor
+    elif factor != 1:
+        identity *= factor
+    return Near(mean, modes)

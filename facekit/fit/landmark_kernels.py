@@ -2,7 +2,7 @@
 
 Residuals come in the order of all x, then all y: row a * 68 + i is axis a of landmark i. Points and
 modes come the same way, axis by axis, so that every inner loop runs over neighbouring landmarks.
-Loops only, and none calls another: what calls arrays' own methods takes numba seconds to compile.
+Loops only: what calls arrays' own methods takes numba seconds to compile.
 ``fit.landmark_problem`` has the same formulas in plain array operations.
 """
 
@@ -21,11 +21,12 @@ def view(points, rotation, translation, camera, zoom, seen, image, slope, head):
     """Look at points (204,) of the head's frame.
 
     Args:
-        camera: (fx, fy, cx, cy); both focal lengths are multiplied by ``zoom``.
+        camera: (fx, fy, cx, cy); both focal lengths are multiplied by exp ``zoom`` (1,).
         seen: (3, 68) positions in the camera's frame, written; image: (2, 68) in the picture.
         slope: (2, 3, 68) derivatives of the picture by positions in the camera's frame, written.
         head: the same by positions in the head's frame.
     """
+    longer = np.exp(zoom[0])
     for i in range(NUM):
         x, y, z = points[i], points[NUM + i], points[2 * NUM + i]
         for d in range(3):
@@ -33,7 +34,7 @@ def view(points, rotation, translation, camera, zoom, seen, image, slope, head):
             seen[d, i] += translation[d]
         depth = max(seen[2, i], 1.0)
         for a in range(2):
-            scale = camera[a] * zoom / depth
+            scale = camera[a] * longer / depth
             image[a, i] = scale * seen[a, i] + camera[2 + a]
             slope[a, 0, i] = scale if a == 0 else 0.0
             slope[a, 1, i] = scale if a == 1 else 0.0
@@ -43,10 +44,39 @@ def view(points, rotation, translation, camera, zoom, seen, image, slope, head):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def labeller(covariance, rotation, translation, camera, zoom, growth, noise_px, out):
-    """Write each landmark's covariance (2, 2, 68) in px^2; return the pixels per millimetre."""
+def renew(
+    covariance,
+    growth,
+    noise_px,
+    discrepancy_mm,
+    dof,
+    perspective,
+    observed,
+    camera,
+    rotation,
+    translation,
+    zoom,
+    seen,
+    image,
+    trust,
+    weights,
+    scatter,
+    zooming,
+):
+    """Renew what the noise has of a state; return the pixels per millimetre.
+
+    Args:
+        covariance: (68, 2, 2) the labeller's, mm^2; growth: of it with the head's turn.
+        noise_px: of any labeller; discrepancy_mm: of the model.
+        dof: degrees of freedom of the Student-t noise; 0 leaves the weights as they are.
+        perspective: noise of the inverse distance; 0 leaves ``zooming`` as it is.
+        observed: (2, 68) px; the next seven: see ``view``.
+        trust: (68,); weights: (68,) of outliers, written.
+        scatter: (3, 68) px^2 the labeller's covariances over trust and weight, xx, yy and xy,
+            written; zooming: (2, 68) of the perspective, written.
+    """
     depth = max(translation[2], 1.0)
-    px_per_mm = 0.5 * (camera[0] + camera[1]) * zoom / depth
+    px_per_mm = 0.5 * (camera[0] + camera[1]) * np.exp(zoom[0]) / depth
     # Yaw and roll of the head as ``geometry.rotations.matrix_to_euler`` defines them.
     sin_yaw = -rotation[2, 0]
     roll = 0.0
@@ -54,128 +84,126 @@ def labeller(covariance, rotation, translation, camera, zoom, growth, noise_px, 
         roll = np.arctan2(rotation[1, 0], rotation[0, 0])
     c, s = np.cos(roll), np.sin(roll)
     size = px_per_mm**2 * (1 + (growth * sin_yaw) ** 2)
+    extra = (px_per_mm * discrepancy_mm) ** 2
     for i in range(NUM):
         xx, xy, yy = covariance[i, 0, 0], covariance[i, 0, 1], covariance[i, 1, 1]
-        out[0, 0, i] = size * (c * c * xx - 2 * c * s * xy + s * s * yy) + noise_px**2
-        out[1, 1, i] = size * (s * s * xx + 2 * c * s * xy + c * c * yy) + noise_px**2
-        out[0, 1, i] = size * (c * s * (xx - yy) + (c * c - s * s) * xy)
-        out[1, 0, i] = out[0, 1, i]
+        p = size * (c * c * xx - 2 * c * s * xy + s * s * yy) + noise_px**2
+        q = size * (s * s * xx + 2 * c * s * xy + c * c * yy) + noise_px**2
+        r = size * (c * s * (xx - yy) + (c * c - s * s) * xy)
+        xx, yy = p + extra, q + extra
+        x, y = image[0, i] - observed[0, i], image[1, i] - observed[1, i]
+        squared = (yy * x * x - 2 * r * x * y + xx * y * y) / (xx * yy - r * r)
+        # Only what is worse than expected loses weight: agreement is no extra certainty.
+        counts = min((dof + 2) / (dof + squared), 1.0)
+        weights[i] = counts if dof > 0 else weights[i]
+        share = max(trust[i] * weights[i], 1 / LEFT_OUT)
+        scatter[0, i], scatter[1, i], scatter[2, i] = p / share, q / share, r / share
+    if perspective > 0:
+        for i in range(NUM):
+            # A step of the inverse distance q moves the log of the distance by -dq / q.
+            nearer = depth * perspective * (1 - translation[2] / max(seen[2, i], 1.0))
+            for a in range(2):
+                zooming[a, i] = nearer * (image[a, i] - camera[2 + a])
     return px_per_mm
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def reweigh(image, observed, scatter, extra, dof, weights):
-    """Write outliers' weights (68,).
+def outline(strips, mean, modes, normals, coefficients, rotation, translation, rows):
+    """Put jaw landmarks on the outline; return whether a row changed.
 
     Args:
-        image, observed: (2, 68) px; scatter: (2, 2, 68) px^2; extra: variance on both axes.
-        dof: degrees of freedom of the Student-t noise.
+        strips: (17, longest) rows of each landmark's candidates, filled up with the last one.
+        mean, modes, normals: (P, 3), (P, 3, C), (P, 3) of a basis; coefficients: (C,).
+        rotation, translation: head to camera.
+        rows: (68,) as ``LandmarkBasis.visible_rows`` chooses them, written.
     """
-    for i in range(NUM):
-        xx, yy, xy = scatter[0, 0, i] + extra, scatter[1, 1, i] + extra, scatter[0, 1, i]
-        x, y = image[0, i] - observed[0, i], image[1, i] - observed[1, i]
-        squared = (yy * x * x - 2 * xy * x * y + xx * y * y) / (xx * yy - xy * xy)
-        # Only what is worse than expected loses weight: agreement is no extra certainty.
-        weights[i] = min((dof + 2) / (dof + squared), 1.0)
+    eye = np.empty(3)
+    for d in range(3):
+        eye[d] = -rotation[0, d] * translation[0]
+        eye[d] -= rotation[1, d] * translation[1] + rotation[2, d] * translation[2]
+    changed = False
+    for strip in range(strips.shape[0]):
+        row = strips[strip, 0]
+        for candidate in range(strips.shape[1]):
+            row = strips[strip, candidate]
+            x, y, z = mean[row, 0] - eye[0], mean[row, 1] - eye[1], mean[row, 2] - eye[2]
+            for k in range(len(coefficients)):
+                x += modes[row, 0, k] * coefficients[k]
+                y += modes[row, 1, k] * coefficients[k]
+                z += modes[row, 2, k] * coefficients[k]
+            if normals[row, 0] * x + normals[row, 1] * y + normals[row, 2] * z < 0:
+                break
+        changed = changed or rows[strip] != row
+        rows[strip] = row
+    return changed
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def marginal(slope, known, discrepancy, size, scatter, trust, weights, zooming, out):
-    """Write the upper triangle of the residuals' covariance with the identity integrated out.
+def noise(discrepancy, size, scatter, zooming, out):
+    """Write the upper triangle of the covariance of what neither pose nor coefficients explain.
 
     Args:
-        slope: (2, 3, 68) derivatives of the picture by positions in the head's frame.
-        known: (3, 68, 3, 68) covariance of the positions under the identity's prior, mm^2.
         discrepancy: (68, 68) mm^2 on either axis; size: its factor, px^2 per mm^2.
-        scatter: (2, 2, 68) the labeller's covariances; trust, weights: (68,).
+        scatter: (3, 68) of each point, see ``renew``.
         zooming: (2, 68) of the perspective's noise, a rank of its own.
         out: (136, 136).
     """
-    moved = np.empty((2, 3, NUM))
     for i in range(NUM):
-        for a in range(2):
-            for e in range(3):
-                for j in range(NUM):
-                    moved[a, e, j] = (
-                        slope[a, 0, i] * known[0, i, e, j]
-                        + slope[a, 1, i] * known[1, i, e, j]
-                        + slope[a, 2, i] * known[2, i, e, j]
-                    )
         for a in range(2):
             for b in range(a, 2):
                 same = size if a == b else 0.0
                 for j in range(NUM):
-                    out[a * NUM + i, b * NUM + j] = (
-                        moved[a, 0, j] * slope[b, 0, j]
-                        + moved[a, 1, j] * slope[b, 1, j]
-                        + moved[a, 2, j] * slope[b, 2, j]
-                        + zooming[a, i] * zooming[b, j]
-                        + same * discrepancy[i, j]
-                    )
-                out[a * NUM + i, b * NUM + i] += scatter[a, b, i] / max(
-                    trust[i] * weights[i], 1 / LEFT_OUT
-                )
+                    across = zooming[a, i] * zooming[b, j]
+                    out[a * NUM + i, b * NUM + j] = across + same * discrepancy[i, j]
+        out[i, i] += scatter[0, i]
+        out[NUM + i, NUM + i] += scatter[1, i]
+        out[i, NUM + i] += scatter[2, i]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def columns(expression, seen, image, slope, head, translation, camera, zooms, residual, out):
-    """Write the slopes of the residuals by expression, pose and focal length, then the residuals.
+def slopes(modes, seen, image, slope, head, translation, camera, zooms, identity, rest):
+    """Write the derivatives of the picture by modes, pose and focal length.
 
     Args:
-        expression: (E, 204) modes.
+        modes: (204, C).
         seen, image, slope, head: see ``view``; translation: (3,); camera: (fx, fy, cx, cy).
         zooms: 1 where the focal length is free, else 0.
-        residual: (2, 68).
-        out: (E + 6 + zooms + 1, 136).
+        identity: (136, K) by the first modes; rest: (136, E + 6 + zooms) by the others.
     """
-    E = expression.shape[0]
-    for e in range(E):
-        for a in range(2):
-            for i in range(NUM):
-                out[e, a * NUM + i] = (
-                    head[a, 0, i] * expression[e, i]
-                    + head[a, 1, i] * expression[e, NUM + i]
-                    + head[a, 2, i] * expression[e, 2 * NUM + i]
-                )
+    K = identity.shape[1]
+    E = modes.shape[1] - K
     for a in range(2):
         for i in range(NUM):
+            at = a * NUM + i
+            p, q, r = head[a, 0, i], head[a, 1, i], head[a, 2, i]
+            for k in range(K):
+                identity[at, k] = (
+                    p * modes[i, k] + q * modes[NUM + i, k] + r * modes[2 * NUM + i, k]
+                )
+            for e in range(E):
+                k = K + e
+                rest[at, e] = p * modes[i, k] + q * modes[NUM + i, k] + r * modes[2 * NUM + i, k]
             x, y = seen[0, i] - translation[0], seen[1, i] - translation[1]
             z = seen[2, i] - translation[2]
             p, q, r = slope[a, 0, i], slope[a, 1, i], slope[a, 2, i]
-            at = a * NUM + i
             # d(exp(w) R p)/dw = -[R p]x, so a row d of the slopes becomes (R p) x d
-            out[E, at], out[E + 1, at], out[E + 2, at] = y * r - z * q, z * p - x * r, x * q - y * p
-            out[E + 3, at], out[E + 4, at], out[E + 5, at] = p, q, r
+            rest[at, E], rest[at, E + 1] = y * r - z * q, z * p - x * r
+            rest[at, E + 2] = x * q - y * p
+            rest[at, E + 3], rest[at, E + 4], rest[at, E + 5] = p, q, r
             if zooms:
                 along = p * translation[0] + q * translation[1] + r * translation[2]
-                out[E + 6, at] = image[a, i] - camera[2 + a] + along
-            out[E + 6 + zooms, at] = residual[a, i]
+                rest[at, E + 6] = image[a, i] - camera[2 + a] + along
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def damped(hessian, gradient, stuck, damping, out, force):
-    """Write a damped system (n, n), (n,) in which variables that are stuck stay where they are.
-
-    ``stuck`` (E,) is of the first E variables. Of ``out`` the upper triangle is written.
-    """
-    n, E = len(gradient), len(stuck)
-    for i in range(n):
-        fixed = i < E and stuck[i]
-        force[i] = 0.0 if fixed else -gradient[i]
-        for j in range(i, n):
-            out[i, j] = 0.0 if fixed or (j < E and stuck[j]) else hessian[i, j]
-        out[i, i] = 1.0 if fixed else hessian[i, i] * (1 + damping)
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def farthest(points, image, other_points, other_image, px_per_mm):
+def farthest(points, image, new_points, new_image, size):
     """Return the farthest that a point went, mm, in the head's frame (204,) or the picture."""
     most = 0.0
     for i in range(NUM):
         square, shift = 0.0, 0.0
         for d in range(3):
-            square += (other_points[d * NUM + i] - points[d * NUM + i]) ** 2
+            square += (new_points[d * NUM + i] - points[d * NUM + i]) ** 2
         for a in range(2):
-            shift += (other_image[a, i] - image[a, i]) ** 2
-        most = max(most, square, shift / px_per_mm**2)
+            shift += (new_image[a, i] - image[a, i]) ** 2
+        most = max(most, square, shift / size)
     return np.sqrt(most)

@@ -47,9 +47,10 @@ class LandmarkFitConfig:
             which a labeller's points show another perspective than the face: a network leans to
             the views that it was trained on. Chosen, with the prior's distance, on renders of 28
             heads, none of them in the published bench.
-        max_rounds: linearisations of each of the solver's searches.
-        tolerance_mm: a linearisation that moves no landmark by more is the last; what is then left
-            is a hundredth of it.
+        max_rounds: linearisations of each of the solver's searches; steps that go without one of
+            their own count a quarter.
+        tolerance_mm: the search ends with a step that moves no landmark by more and leaves about a
+            twentieth of it.
     """
 
     discrepancy_mm: float = 1.0
@@ -81,7 +82,7 @@ class LandmarkFit(NamedTuple):
         rows: (68,) rows of the basis that the landmarks took.
         cost: the final cost.
         log_noise: half the log determinant of the landmarks' covariance.
-        iterations: linearisations.
+        iterations: steps, but for further ones from a linearisation of their own.
     """
 
     identity: np.ndarray

@@ -9,6 +9,9 @@ import numpy as np
 from facekit.errors import ItemError
 from facekit.geometry.rotations import HEAD_TO_CAMERA, rotvec_to_matrix
 
+# The jaw's points slide.
+_TRUST = np.where(np.arange(68) < 17, 0.2, 1.0)
+
 
 def start_pose(
     points: np.ndarray,
@@ -26,14 +29,17 @@ def start_pose(
     Raises:
         ItemError: no point is trusted, or they lie on a point or a line.
     """
-    weights = np.where(np.arange(68) < 17, 0.2, 1.0) * trust
+    weights = _TRUST * trust
     total = float(weights.sum())
     if not total > 0:
         raise ItemError("landmark fit: every landmark has confidence 0")
     mean_model = weights @ points / total
     mean_image = weights @ observed / total
     image = (observed - mean_image) * weights[:, None]
-    narrow, wide = np.sqrt(np.maximum(np.linalg.eigvalsh(image.T @ image), 0))
+    (xx, xy), (_, yy) = (image.T @ image).tolist()
+    # The roots of its eigenvalues are the points' extents.
+    middle, half = 0.5 * (xx + yy), math.hypot(0.5 * (xx - yy), xy)
+    narrow, wide = math.sqrt(max(middle - half, 0.0)), math.sqrt(max(middle + half, 0.0))
     if not (narrow >= 1e-3 * max(wide, 1e-9) and narrow >= 1e-3):
         raise ItemError("landmark fit: the landmarks lie on a point or a line")
     shape = (points - mean_model) * weights[:, None]
@@ -43,12 +49,14 @@ def start_pose(
     scale = 0.5 * (math.sqrt(xx) + math.sqrt(yy))
     root = math.sqrt(xx * yy - xy * xy)
     trace = math.sqrt(xx + yy + 2 * root)
-    first_two = np.linalg.solve(np.array([[xx + root, xy], [xy, yy + root]]) / trace, affine)
-    rotation = np.vstack([first_two, np.cross(first_two[0], first_two[1])])
+    inverse = np.array([[yy + root, -xy], [-xy, xx + root]]) / (root * trace)
+    (a, b, c), (d, e, f) = (inverse @ affine).tolist()
+    rotation = np.array([[a, b, c], [d, e, f], [b * f - c * e, c * d - a * f, a * e - b * d]])
     if (HEAD_TO_CAMERA @ rotation)[2, 2] < 0:
         # The affine fit of a nearly flat set may show the back of the head: start frontal.
-        angle = np.arctan2(first_two[1, 0], first_two[0, 0])
-        rotation = rotvec_to_matrix(np.array([0.0, 0.0, angle])) @ HEAD_TO_CAMERA
-    depth = float(focal.mean() / scale)
-    ray = np.append((mean_image - centre) / focal, 1.0)
+        turn = rotvec_to_matrix(np.array([0.0, 0.0, math.atan2(d, a)]))
+        rotation = turn @ HEAD_TO_CAMERA
+    ray = np.ones(3)
+    ray[:2] = (mean_image - centre) / focal
+    depth = float(focal[0] + focal[1]) / (2 * scale)
     return rotation, depth * ray - rotation @ mean_model

@@ -1,4 +1,4 @@
-"""What the landmark solver holds: a photograph's points, a face on its way, and its posterior."""
+"""What the landmark solver holds: a photograph's points, and a face on its way."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dtrtrs
 
-from facekit.errors import ItemError
 from facekit.fit.landmark_belief import Near
 from facekit.fit.landmark_kernels import NUM
 
@@ -32,61 +30,66 @@ class Photo(NamedTuple):
     discrepancy: np.ndarray
 
 
-@dataclass
-class State:
-    """A face on its way: ``inner`` is the identity in the belief's z."""
+class Place(NamedTuple):
+    """A face somewhere on its way, and what is seen of it.
 
+    Attributes:
+        coefficients: (K + E,) the identity in the belief's z, and the expression.
+        rotation, translation: (3, 3), (3,) head to camera; zoom: (1,) log focal length.
+        force: (2, 68) the noise's inverse times the residuals, as far as it is known.
+        points, seen, image, slope, head: see ``landmark_kernels.view``.
+    """
+
+    coefficients: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
-    inner: np.ndarray
-    expression: np.ndarray
-    log_focal: float
+    zoom: np.ndarray
+    force: np.ndarray
+    points: np.ndarray
+    seen: np.ndarray
+    image: np.ndarray
+    slope: np.ndarray
+    head: np.ndarray
+
+    @classmethod
+    def empty(cls, coefficients: int) -> Place:
+        """Return a place that is yet to be written."""
+        shapes = [(coefficients,), (3, 3), (3,), (1,), (2, NUM), (3 * NUM,)]
+        shapes += [(3, NUM), (2, NUM), (2, 3, NUM), (2, 3, NUM)]
+        return cls(*(np.empty(shape) for shape in shapes))
+
+
+@dataclass
+class State:
+    """A face on its way: where it is, and where it may go next."""
+
+    at: Place
+    next: Place
     rows: np.ndarray
     near: Near
     weights: np.ndarray
     cost: float = np.inf
     rounds: int = 0
 
+    def accept(self) -> None:
+        """Go to the next place."""
+        self.at, self.next = self.next, self.at
+
 
 class Linearised(NamedTuple):
-    """A round's linear problem.
+    """A linear problem.
 
     Attributes:
-        factor: (136, 136) lower, L L^T = S; white: (136, n) the slopes through L^-1.
-        residual: (136,) likewise; hessian: (n, n).
-        head: (2, 3, 68) slopes of the picture by positions in the head's frame.
+        factor: (136, 136) upper, U^T U = S; identity: (136, K) the slopes by the identity.
+        white: (136, n) the other variables' slopes through U^-T.
+        hessian: (n, n), its upper triangle.
+        root: (n, n) that with what is stuck held, damped and factored; not a number before a step.
+        stuck: (E,) bool, which expressions were held at a bound then.
     """
 
     factor: np.ndarray
+    identity: np.ndarray
     white: np.ndarray
-    residual: np.ndarray
     hessian: np.ndarray
-    head: np.ndarray
-
-
-def posterior(near: Near, held: Linearised) -> tuple[np.ndarray, float]:
-    """Return the posterior's covariance at a linearisation, and the noise's log determinant.
-
-    Returns:
-        (K + n, K + n) of the identity (in the belief's z), the expression, pose and focal length;
-        and half the log determinant of the landmarks' covariance.
-    """
-    K, n = near.identity.shape[1], len(held.hessian)
-    slopes = (held.head[:, :, :, None] * near.identity.reshape(3, NUM, K)).sum(1)
-    seen, _ = dtrtrs(held.factor, slopes.reshape(2 * NUM, K), lower=1)
-    # How much of the identity the landmarks leave open where everything else is known.
-    left = np.eye(K) - seen.T @ seen
-    between = seen.T @ held.white
-    rest = np.linalg.inv(held.hessian)
-    carried = between @ rest
-    covariance = np.empty((K + n, K + n))
-    covariance[:K, :K] = left + carried @ between.T
-    covariance[:K, K:] = -carried
-    covariance[K:, :K] = -carried.T
-    covariance[K:, K:] = 0.5 * (rest + rest.T)
-    # det C = det S det(I - J^T S^-1 J)
-    rooted, failed = dpotrf(left, lower=1)
-    if failed:
-        raise ItemError(DIVERGED)
-    noise = np.log(np.diag(held.factor)).sum() + np.log(np.diag(rooted)).sum()
-    return covariance, float(noise)
+    root: np.ndarray
+    stuck: np.ndarray

@@ -1,5 +1,6 @@
 """The compiled solver finds the minimum that a plain one over all variables finds."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -146,3 +147,32 @@ def test_a_prior_that_is_none_is_refused():
     broken = FacePrior(own.mean, -own.precision)
     with pytest.raises(ItemError, match="broke down"):
         fit_landmarks(BASIS, MODEL, marks, intrinsics=intrinsics, config=config, prior=broken)
+
+
+def test_the_posterior_is_computed_when_it_is_asked_for():
+    marks, trust, intrinsics, config = case(MODEL, BASIS, 2, outline=True, free=True)
+    fit = fit_landmarks(BASIS, MODEL, marks, intrinsics=intrinsics, confidence=trust, config=config)
+    moved = fit._replace(translation=fit.translation + 1)
+    copied = pickle.loads(pickle.dumps(fit))
+    assert fit.covariance is fit.covariance
+    for other in (moved, copied):
+        np.testing.assert_array_equal(other.covariance, fit.covariance)
+        assert other.log_noise == fit.log_noise
+    np.testing.assert_array_equal(fit.covariance, fit.covariance.T)
+    assert np.linalg.eigvalsh(fit.covariance).min() > 0
+    narrow = fit._replace(covariance=np.eye(3), log_noise=1.0)
+    assert narrow.covariance.shape == (3, 3)
+    assert narrow.log_noise == 1.0
+
+
+def test_turned_heads_and_outliers_end_at_the_minimum_too():
+    """The light rounds leave no more behind than the full ones of a search run to its end."""
+    exact = LandmarkFitConfig(tolerance_mm=1e-6, max_rounds=100)
+    for seed in range(30, 42):
+        marks, trust, intrinsics, config = case(MODEL, BASIS, seed, outline=False, free=True)
+        found = []
+        for settings in (config, replace(exact, log_focal_std=config.log_focal_std)):
+            how = {"confidence": trust, "config": settings, "outline": False}
+            fit = fit_landmarks(BASIS, MODEL, marks, intrinsics=intrinsics, **how)
+            found.append(BASIS.points(np.concatenate([fit.identity, fit.expression]))[:68])
+        assert np.abs(found[0] - found[1]).max() < 1e-3
