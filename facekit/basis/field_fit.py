@@ -40,8 +40,8 @@ class FieldOptions:
         rigid_mm: deviation of a shift in each round, and of a turn, 100 mm from the origin.
         linear, quadratic: deviation of these polynomials, 100 mm from the origin, as shares of
             the field's.
-        amplitudes_mm: deviations of the field, of which the likeliest is taken,
-        foreign_from_mm, foreign_mm: but where it is at least the first of these, the second.
+        amplitudes_mm: deviations of the field, of which the likeliest is chosen.
+        boldness: the deviation taken, as a multiple of the one chosen.
         rounds: of closest points and one solve.
         across_mm: deviation of a distance across the surface in the first and the last round.
         landmark_mm: deviation of a landmark's coordinate.
@@ -58,9 +58,8 @@ class FieldOptions:
     rigid_mm: float = 5.0
     linear: float = 1.6
     quadratic: float = 1.0
-    amplitudes_mm: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)
-    foreign_from_mm: float = 1.0
-    foreign_mm: float = 4.0
+    amplitudes_mm: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    boldness: float = 2.0
     rounds: int = 8
     across_mm: tuple[float, float] = (1.0, 0.4)
     landmark_mm: float = 1.6
@@ -206,7 +205,7 @@ class RandomField:
         marked = (self._marks @ self.base)[known]
         trust = np.ones(len(known))
         move, vertices, triangle = start, self.base, None
-        amplitude = options.amplitudes_mm[len(options.amplitudes_mm) // 2]
+        amplitude = options.boldness * options.amplitudes_mm[len(options.amplitudes_mm) // 2]
         for step in range(options.rounds):
             share = step / max(options.rounds - 1, 1)
             reach = options.reach_mm[0] + share * (options.reach_mm[1] - options.reach_mm[0])
@@ -214,7 +213,7 @@ class RandomField:
             planes, triangle = self._planes(surface, move, vertices, triangle, reach, across)
             wanted = move.inverse().apply(landmarks[known]) - marked
             facts = _joined(planes, self._landmark_facts(known, wanted, trust))
-            if step:
+            if step and len(options.amplitudes_mm) > 1:
                 amplitude = self._amplitude(facts)
             moved, coefficients = self._expect(facts, amplitude)
             vertices = self.base + moved
@@ -279,9 +278,9 @@ class RandomField:
             evidence = -0.5 * fit - np.log(np.diag(factor[0])).sum()
             if evidence > best:
                 best, chosen = evidence, amplitude
-        # What is likeliest, 1 to 2 mm, explains the distances; places along the surface, which no
-        # distance tells, were nearer to the truth where the field was freer.
-        return options.foreign_mm if chosen >= options.foreign_from_mm else chosen
+        # The likeliest explains the distances; places along the surface, which no distance tells,
+        # were nearer to the truth where the field was freer.
+        return options.boldness * chosen
 
     def _expect(self, facts: _Facts, amplitude: float) -> tuple[np.ndarray, np.ndarray]:
         """Return displacements (V, 3) without the rigid ones, and coefficients (K + 6,)."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from facekit.basis.elastic import ElasticSurface, landmark_matrix
-from facekit.basis.field_fit import RandomField
+from facekit.basis.field_fit import FieldOptions, RandomField
 from facekit.basis.shape_fit import ShapeFitOptions, ShapeModes
 from facekit.basis.template_file import HeadTemplate
 from facekit.errors import InputError, ItemError
@@ -21,6 +21,8 @@ from facekit.morphable.model import MorphableModel
 # The jaw's points are outlines of a view and no places on the skin.
 JAW = 17
 LEAST_LANDMARKS = 6
+# Without a prior heads differ from the template by as much as the field ever takes.
+_BARE_FIELD = FieldOptions(amplitudes_mm=(2.0,))
 _EYEBALLS = ((3, 1.0), (4, -1.0))
 
 
@@ -170,6 +172,7 @@ class Registrar:
             weights=self._sampling,
             marks=self._marks,
             modes=None if prior is None else prior.identity_modes,
+            options=_BARE_FIELD if prior is None else None,
         )
 
     def neutral(self, scan: ScanSurface) -> Registration:

@@ -117,13 +117,14 @@ def test_the_evidence_tells_a_model_s_own_heads_from_others():
     tool = field()
     own = tool.fit(*scan_of(toy_head(2)), IDENTITY)
     other = tool.fit(*scan_of(bumpy(toy_head(2))), IDENTITY)
-    assert own.amplitude_mm == min(tool.options.amplitudes_mm)
-    assert other.amplitude_mm == tool.options.foreign_mm
+    amplitudes, boldness = tool.options.amplitudes_mm, tool.options.boldness
+    assert own.amplitude_mm == boldness * min(amplitudes)
+    assert other.amplitude_mm == boldness * max(amplitudes)
 
 
 def test_the_likeliest_amplitude_is_that_of_the_density_of_the_facts():
     amplitudes = (0.25, 0.5, 1.0, 2.0, 4.0)
-    tool = field(amplitudes_mm=amplitudes, foreign_from_mm=np.inf, evidence_every=1)
+    tool = field(amplitudes_mm=amplitudes, boldness=3.0, evidence_every=1)
     facts = random_facts(tool, 60)
     at, shapes = tool._nodes[facts.nodes], tool._shapes[1][facts.nodes]
     e = facts.directions
@@ -136,12 +137,7 @@ def test_the_likeliest_amplitude_is_that_of_the_density_of_the_facts():
         values = np.linalg.cholesky(size**2 * unit + rest) @ draws
         density = [multivariate_normal.logpdf(values, cov=a**2 * unit + rest) for a in amplitudes]
         wanted = amplitudes[int(np.argmax(density))]
-        assert tool._amplitude(facts._replace(values=values)) == wanted
-        bold = field(
-            foreign_from_mm=1.0, foreign_mm=5.0, amplitudes_mm=amplitudes, evidence_every=1
-        )
-        taken = bold._amplitude(facts._replace(values=values))
-        assert taken == (5.0 if wanted >= 1.0 else wanted)
+        assert tool._amplitude(facts._replace(values=values)) == 3.0 * wanted
 
 
 @pytest.mark.parametrize("modes", [True, False])
