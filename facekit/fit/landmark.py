@@ -76,9 +76,8 @@ def fit_landmarks(
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
     camera = np.asarray(intrinsics, np.float64)[[0, 1, 0, 1], [0, 1, 2, 2]]
     discrepancy = _discrepancy(basis, config.discrepancy_mm, config.discrepancy_length_mm)
-    photo = Photo(
-        np.ascontiguousarray(observed.T), trust, camera, outline, basis.covariance_mm2, discrepancy
-    )
+    labeller = np.ascontiguousarray(basis.covariance_mm2.transpose(1, 2, 0))
+    photo = Photo(np.ascontiguousarray(observed.T), trust, camera, outline, labeller, discrepancy)
     try:
         if prior is None:
             belief = model_belief(basis, model, config.identity_scale)

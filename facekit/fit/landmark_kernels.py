@@ -66,7 +66,7 @@ def renew(
     """Renew what the noise has of a state; return the pixels per millimetre.
 
     Args:
-        covariance: (68, 2, 2) the labeller's, mm^2; growth: of it with the head's turn.
+        covariance: (2, 2, 68) the labeller's, mm^2; growth: of it with the head's turn.
         noise_px: of any labeller; discrepancy_mm: of the model.
         dof: degrees of freedom of the Student-t noise; 0 leaves the weights as they are.
         perspective: noise of the inverse distance; 0 leaves ``zooming`` as it is.
@@ -77,16 +77,16 @@ def renew(
     """
     depth = max(translation[2], 1.0)
     px_per_mm = 0.5 * (camera[0] + camera[1]) * np.exp(zoom[0]) / depth
-    # Yaw and roll of the head as ``geometry.rotations.matrix_to_euler`` defines them.
+    # Of the head's yaw and roll as ``geometry.rotations.matrix_to_euler`` defines them.
     sin_yaw = -rotation[2, 0]
-    roll = 0.0
+    c, s = 1.0, 0.0
     if abs(sin_yaw) <= 1 - 1e-9:
-        roll = np.arctan2(rotation[1, 0], rotation[0, 0])
-    c, s = np.cos(roll), np.sin(roll)
+        cos_yaw = np.sqrt(rotation[0, 0] ** 2 + rotation[1, 0] ** 2)
+        c, s = rotation[0, 0] / cos_yaw, rotation[1, 0] / cos_yaw
     size = px_per_mm**2 * (1 + (growth * sin_yaw) ** 2)
     extra = (px_per_mm * discrepancy_mm) ** 2
     for i in range(NUM):
-        xx, xy, yy = covariance[i, 0, 0], covariance[i, 0, 1], covariance[i, 1, 1]
+        xx, xy, yy = covariance[0, 0, i], covariance[0, 1, i], covariance[1, 1, i]
         p = size * (c * c * xx - 2 * c * s * xy + s * s * yy) + noise_px**2
         q = size * (s * s * xx + 2 * c * s * xy + c * c * yy) + noise_px**2
         r = size * (c * s * (xx - yy) + (c * c - s * s) * xy)

@@ -50,7 +50,7 @@ class LandmarkFitConfig:
         max_rounds: linearisations of each of the solver's searches; steps that go without one of
             their own count a quarter.
         tolerance_mm: the search ends with a step that moves no landmark by more and leaves about a
-            twentieth of it.
+            tenth of it.
     """
 
     discrepancy_mm: float = 1.0

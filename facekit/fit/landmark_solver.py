@@ -37,7 +37,7 @@ from facekit.fit.landmark_kernels import NUM, farthest, noise, outline, renew, s
 from facekit.fit.landmark_problem import LandmarkFitConfig
 from facekit.fit.landmark_start import start_pose
 from facekit.fit.landmark_state import DIVERGED, Linearised, Photo, Place, State
-from facekit.fit.landmark_step import balance, step
+from facekit.fit.landmark_step import balance, damped, go, hold
 
 # Shape within which the outliers' weights are worth a look, mm.
 _NEAR_ENOUGH = 0.5
@@ -49,7 +49,7 @@ _STEPS = 3
 # Where steps are this small (mm), factors from nearby must help if they are exact.
 _NEARBY = 1.0
 # How much may be left to go in the end, as a part of the tolerance.
-_LEFT = 0.05
+_LEFT = 0.1
 # Rounds after which the outline is held: two rows may be each other's better choice for ever.
 _LAST_OUTLINE = 12
 # Distance at which a second search for a free focal length begins.
@@ -261,13 +261,31 @@ class LandmarkSolver:
         own = (photo.observed, photo.camera, photo.discrepancy, self._scatter, self._zooming, size)
         seen = (at.seen, at.image, at.slope, at.head)
         likelihood = balance(*own, at.translation, at.force, *seen, short, back, turn)
-        expressions = (belief.mean, belief.precision, belief.low, belief.high)
-        places = (*at[:5], *there[:6])
-        terms = (*state.near, *expressions, *self._held, short, back, turn, *places)
-        expected: float = step(*terms, self._believed, damping)  # type: ignore[call-arg]
-        if not expected < np.inf:
-            return np.inf
-        state.cost = likelihood + expected
+        held, near, K = self._held, state.near, len(belief.start)
+        bounds = (belief.low, belief.high)
+        pulled = back.dot(near.modes)
+        offset = at.coefficients[K:] - belief.mean
+        pull = belief.precision.dot(offset)
+        inner = at.coefficients[:K]
+        # The residuals that the identity leaves when it is what the forces make it.
+        short -= held.identity.dot(inner + pulled[:K])
+        rest = blas.dtrsv(held.factor.T, short, lower=1, overwrite_x=1)
+        step = rest.dot(held.white)
+        parts = (pulled, pull, turn, at.coefficients, at.zoom, *bounds, self._believed)
+        if hold(step, *parts, held.stuck) or damping >= 0:
+            damped(held.hessian, held.stuck, max(damping, 0.0), held.root)
+            _, failed = lapack.dpotrf(held.root.T, lower=1, overwrite_a=1, clean=0)
+            if failed:
+                return np.inf
+        step, _ = lapack.dpotrs(held.root.T, step, lower=1, overwrite_b=1)
+        expected = inner.dot(inner) + pull.dot(offset) + self._believed * at.zoom[0] ** 2
+        state.cost = float(likelihood + expected)
+        go(step, *bounds, *at[:4], *there[:4])
+        rest += held.white.dot(step)
+        more = blas.dtrsv(held.factor.T, rest, lower=1, trans=1, overwrite_x=1)
+        np.add(at.force, more.reshape(2, NUM), out=there.force)
+        np.subtract(-pulled[:K], more.dot(held.identity), out=there.coefficients[:K])
+        np.add(near.mean, near.modes.dot(there.coefficients), out=there.points)
         pose = (there.rotation, there.translation, photo.camera, there.zoom)
         view(there.points, *pose, there.seen, there.image, there.slope, there.head)
         return float(farthest(at.points, at.image, there.points, there.image, size))

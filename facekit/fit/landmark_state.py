@@ -19,7 +19,7 @@ class Photo(NamedTuple):
     Attributes:
         observed: (2, 68) pixels; trust: (68,) in [0, 1]; camera: (fx, fy, cx, cy).
         outline: whether the jaw's points lie on the face's outline.
-        covariance: (68, 2, 2) the labeller's, mm^2; discrepancy: (68, 68) mm^2.
+        covariance: (2, 2, 68) the labeller's, mm^2; discrepancy: (68, 68) mm^2.
     """
 
     observed: np.ndarray
@@ -54,9 +54,11 @@ class Place(NamedTuple):
     @classmethod
     def empty(cls, coefficients: int) -> Place:
         """Return a place that is yet to be written."""
-        shapes = [(coefficients,), (3, 3), (3,), (1,), (2, NUM), (3 * NUM,)]
-        shapes += [(3, NUM), (2, NUM), (2, 3, NUM), (2, 3, NUM)]
-        return cls(*(np.empty(shape) for shape in shapes))
+        return cls(np.empty(coefficients), *(np.empty(shape) for shape in _SHAPES))
+
+
+# Of a place, after its coefficients.
+_SHAPES = ((3, 3), 3, 1, (2, NUM), 3 * NUM, (3, NUM), (2, NUM), (2, 3, NUM), (2, 3, NUM))
 
 
 @dataclass
