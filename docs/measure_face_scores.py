@@ -38,7 +38,7 @@ def main() -> None:
     chosen = parser.parse_args()
     people = load_data(chosen.data, splits=("validation",))
     detector = BuiltinDetector(threads=1)
-    examples = [np.zeros((0, 5))]
+    examples = [np.zeros((0, 4))]
     for scene in collages(people, count=chosen.count, seed=chosen.seed):
         examples.append(labelled(detector, scene))
     empty = faceless_sets(["drawn"], count=chosen.count, seed=chosen.seed, portraits=people)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def labelled(detector: BuiltinDetector, scene: Scene) -> np.ndarray:
-    """Return (N, 5): features of an image's judged candidates, and 1 where one shows a face."""
+    """Return (N, 4): features of an image's judged candidates, and 1 where one shows a face."""
     seen = detector.examine(scene.pixels(), least=LEAST)
     # Each candidate on its own: of two on one face, both show it.
     one = np.ones(1)

@@ -147,9 +147,9 @@ def test_suppression_by_hand():
             [0, 0, 10, 10],
             [1, 0, 10, 10],  # on the first
             [20, 0, 10, 10],
-            [22, 2, 5, 5],  # inside the third
+            [22, 2, 7, 7],  # inside the third
             [9, 0, 10, 10],  # overlaps the first two a little
-            [2, 2, 3, 3],  # inside the first, but far smaller
+            [2, 2, 6, 6],  # inside the first, but far smaller: another face before it
         ],
         float,
     )
