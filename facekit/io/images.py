@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from facekit.errors import ItemError
+from facekit.errors import InputError, ItemError
 from facekit.io.atomic import atomic_path
 from facekit.io.exif import exif_focal
 
@@ -79,7 +79,12 @@ def write_image(
         image: (H, W, 3) or (H, W).
         quality: of a JPEG, 1 to 100.
         compress_level: of a PNG, 0 to 9; 1 writes a noisy picture in a quarter of the time.
+
+    Raises:
+        InputError: the suffix names no format.
     """
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"{path}: expected a name that ends in .png or .jpg")
     with atomic_path(path) as temporary:
         options: dict[str, Any] = {"compress_level": compress_level}
         if path.suffix.lower() in (".jpg", ".jpeg"):

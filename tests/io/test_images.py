@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekit.errors import ItemError
+from facekit.errors import InputError, ItemError
 from facekit.io.images import read_image, read_photo, resize, write_image
 
 RNG = np.random.default_rng(0)
@@ -180,3 +180,9 @@ def test_bytes_of_a_jpeg_decode(tmp_path):
     Image.fromarray(PICTURE).save(buffer, format="JPEG", quality=95)
     (tmp_path / "upper.JPG").write_bytes(buffer.getvalue())
     assert read_image(tmp_path / "upper.JPG").shape == PICTURE.shape
+
+
+def test_a_name_of_no_picture_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"ends in \.png or \.jpg"):
+        write_image(tmp_path / "modes", PICTURE)
+    assert not list(tmp_path.iterdir())
