@@ -32,6 +32,8 @@ SEARCHED_FACE = 24.0
 TILE_OVERLAP = 96
 # What the search holds for less likely than this is not looked at closely.
 LEAST_CANDIDATE = 0.03
+# What is less likely a face than this after three crops is looked at no more.
+LEAST_LIKELY = 0.1
 # Boxes that overlap by more (intersection over union) are one face; so is a box within another of
 # less than 1 / NESTED times its area.
 SAME_FACE, NESTED = 0.4, 0.4
@@ -115,20 +117,28 @@ class BuiltinDetector:
         )
 
     def examine(self, image: np.ndarray, *, least: float = LEAST_CANDIDATE) -> Examined:
-        """Return every candidate of an image with its points, before any is called a face.
+        """Return the candidates of an image with their points, before any is called a face.
+
+        Those that a few crops show to be unlikely are dropped before they are looked at closely,
+        which takes six times as long.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             least: probability below which the search's boxes are not looked at.
         """
         candidates = self.boxes(image, threshold=least)
-        if not candidates:
-            nothing = np.zeros((0, 478, 2))
-            return Examined(nothing, np.zeros((0, 68)), np.zeros((0, 4)), np.zeros((0, 3)))
-        dense, confidence, _ = self._points.place(image, candidates)
-        boxes = np.stack([box_of_points(points) for points in dense])
-        scores = np.array([candidate.score for candidate in candidates])
-        return Examined(dense, confidence, boxes, face_features(scores, confidence))
+        if candidates:
+            dense, confidence, _ = self._points.approach(image, candidates)
+            scores = np.array([candidate.score for candidate in candidates])
+            likely = face_scores(face_features(scores, confidence)) >= LEAST_LIKELY
+            if likely.any():
+                dense, confidence, _ = self._points.average(image, dense[likely])
+                boxes = np.stack([box_of_points(points) for points in dense])
+                features = face_features(scores[likely], confidence)
+                return Examined(dense, confidence, boxes, features)
+        return Examined(
+            np.zeros((0, 478, 2)), np.zeros((0, 68)), np.zeros((0, 4)), np.zeros((0, 3))
+        )
 
     def complete(self, image: np.ndarray, face: DetectedFace) -> DetectedFace:
         """Return a face known by its box and five points with every point placed.

@@ -106,22 +106,39 @@ class PointNetwork:
             for scale, turn, x, y in VIEWS
         ]
 
-    def place(
+    def approach(
         self, image: np.ndarray, candidates: list[Candidate]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return points, confidence and presence of candidates, as calling the network does."""
+        """Return points, confidence and presence of candidates after ``PASSES`` crops of each."""
         crops = [self.box_crop(candidate) for candidate in candidates]
-        dense, _, _ = self(image, crops)
+        found = self(image, crops)
         for _ in range(PASSES - 1):
-            crops = [dense_crop(p, size=self.size, margin=self.margin) for p in dense]
-            dense, _, _ = self(image, crops)
+            crops = [dense_crop(p, size=self.size, margin=self.margin) for p in found[0]]
+            found = self(image, crops)
+        return found
+
+    def average(
+        self, image: np.ndarray, dense: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return points, confidence and presence as the ``VIEWS`` of faces have them on average.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            dense: (N, 478, 2) where ``approach`` has placed the points; N at least 1.
+        """
         views = [crop for points in dense for crop in self.views(points)]
         # The mean over views and their mirror images: they err differently, and a face is one
         # whichever way it is looked at.
         straight = self(image, views)
         mirrored = self(image, views, mirrored=True)
         points, confidence, presence = (
-            (0.5 * (a + b)).reshape(len(candidates), len(VIEWS), *a.shape[1:]).mean(axis=1)
+            (0.5 * (a + b)).reshape(len(dense), len(VIEWS), *a.shape[1:]).mean(axis=1)
             for a, b in zip(straight, mirrored, strict=True)
         )
         return points, confidence, presence
+
+    def place(
+        self, image: np.ndarray, candidates: list[Candidate]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return points, confidence and presence of candidates, approached and averaged."""
+        return self.average(image, self.approach(image, candidates)[0])
