@@ -90,8 +90,9 @@ class Refinement(NamedTuple):
     Attributes:
         model: the new one.
         used, held_out: how many photographs it was learned from and judged by.
-        before, after: negative log likelihood of a held-out photograph's landmarks under the
-            old and the new distribution, nats each, less a constant that both share.
+        before, after: negative log likelihood of what the held-out photographs show under the
+            old and the new distribution, less a constant that both share: nats a photograph for
+            landmarks, nats a value for skin.
         better: whether it fell.
     """
 
@@ -103,7 +104,7 @@ class Refinement(NamedTuple):
 
     @property
     def better(self) -> bool:
-        """Whether the held-out landmarks are likelier than before."""
+        """Whether what was held out is likelier than before."""
         return self.after < self.before
 
 

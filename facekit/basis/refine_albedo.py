@@ -16,7 +16,7 @@ import numpy as np
 
 from facekit.basis.albedo import even_or_odd, extended, with_mirror_images
 from facekit.basis.missing_pca import missing_pca
-from facekit.basis.refine import HELD_OUT, LEAST_PHOTOGRAPHS
+from facekit.basis.refine import HELD_OUT, LEAST_PHOTOGRAPHS, Refinement
 from facekit.basis.skin_observations import (
     AlbedoConfig,
     level_priors,
@@ -50,37 +50,16 @@ class AlbedoRefineOptions:
     skin: AlbedoConfig = field(default_factory=AlbedoConfig)
 
 
-class AlbedoRefinement(NamedTuple):
-    """An albedo learned on.
-
-    Attributes:
-        model: with the new albedo.
-        used, held_out: photographs it was learned from and judged by.
-        before, after: negative log likelihood of the held-out photographs' skin under the old and
-            the new mean, modes and noise, nats for each value seen.
-    """
-
-    model: MorphableModel
-    used: int
-    held_out: int
-    before: float
-    after: float
-
-    @property
-    def better(self) -> bool:
-        """Whether the held-out skin is likelier than before."""
-        return self.after < self.before
-
-
 def refine_albedo(
     model: MorphableModel,
     photographs: Sequence[VertexColours],
     *,
     options: AlbedoRefineOptions | None = None,
-) -> AlbedoRefinement:
+) -> Refinement:
     """Learn a model's mean albedo and its modes on from photographs, one for each person.
 
-    Both distributions have the noise that makes the photographs they are learned from likeliest.
+    Old and new mean and modes are judged by the held-out photographs' skin, in nats for each value
+    seen, each with the noise that makes the other photographs likeliest.
 
     Args:
         model: whose vertices, mean albedo and modes.
@@ -132,7 +111,7 @@ def refine_albedo(
     mean, whole = extended(model, rows, centre, modes)
     note = f"{model.provenance}; albedo learned on from {int((~held).sum())} photographs"
     new = replace(model, albedo_mean=mean, albedo_modes=whole, provenance=note)
-    return AlbedoRefinement(new, int((~held).sum()), int(held.sum()), before, after)
+    return Refinement(new, int((~held).sum()), int(held.sum()), before, after)
 
 
 class _Moments(NamedTuple):
