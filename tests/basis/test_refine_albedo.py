@@ -3,12 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facekit.basis.fitted import read_colours
 from facekit.basis.refine_albedo import AlbedoRefineOptions, refine_albedo
 from facekit.basis.skin_observations import AlbedoConfig
 from facekit.errors import InputError
 from facekit.fit.vertex_colours import VertexColours
+from facekit.geometry.cameras import project
 from facekit.geometry.mesh import vertex_normals
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
+from facekit.io.images import write_image
+from facekit.io.params import params_camera
 from facekit.morphable import load_model
 from facekit.render.shade import sh_basis
 
@@ -130,3 +134,33 @@ def test_what_cannot_be_learned_from_is_refused(model):
         refine_albedo(model, hidden)
     with pytest.raises(InputError, match="'face' region"):
         refine_albedo(replace(model, regions={}), few * 7)
+
+
+def test_photographs_are_read_where_they_fit(model, tmp_path):
+    flat = replace(model, albedo_mean=np.full_like(model.albedo_mean, 0.5))
+    turn = HEAD_TO_CAMERA @ euler_to_matrix(0.2, 0.0, 0.0)
+    middle = np.array([0.0, 0.0, 700.0]) - turn @ flat.mean.mean(axis=0)
+    face = {
+        "identity": np.zeros(flat.num_identity),
+        "expression": np.zeros(flat.num_expression),
+        "rotation": turn,
+        "translation_mm": middle,
+        "intrinsics": np.array([[500.0, 0, 127.5], [0, 500, 127.5], [0, 0, 1]]),
+        "image_size": np.array([256, 256]),
+    }
+    image = np.zeros((256, 256, 3), np.uint8)
+    image[:, :128] = 200
+    write_image(tmp_path / "a.png", image)
+    write_image(tmp_path / "small.png", image[:128])
+    named = [
+        {**face, "meta": {"image": name, "mirrored": mirrored}}
+        for name, mirrored in (("a.png", False), ("a.png", True), ("small.png", 0), ("b.png", 0))
+    ]
+    found = read_colours(named, tmp_path, flat)
+    assert [failure["input"] for failure in found.failures] == ["small.png", "b.png"]
+    plain, mirrored = found.colours
+    place = project(params_camera(face), flat.mean)[:, 0]
+    seen = (plain.facing > 0) & (np.abs(place - 127.5) > 8)
+    assert seen.sum() > 1000
+    np.testing.assert_array_equal(plain.colours[seen, 0] > 0.3, place[seen] < 127.5)
+    np.testing.assert_array_equal(mirrored.colours[seen, 0] > 0.3, place[seen] > 127.5)
