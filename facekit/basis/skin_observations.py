@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from facekit.errors import InputError
 from facekit.fit.skin_light import (
@@ -105,8 +106,6 @@ def skin_parts(model: MorphableModel, config: AlbedoConfig) -> SkinParts:
         skin = skin & ~region(name)
     outline = np.flatnonzero(_border(model, face))
     if len(outline):
-        from scipy.spatial import cKDTree
-
         away = cKDTree(model.mean[outline]).query(model.mean)[0]
         skin = skin & (away > config.border_mm)
     skin = skin & skin[mirror]

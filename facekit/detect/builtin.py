@@ -130,7 +130,9 @@ class BuiltinDetector:
         if candidates:
             dense, confidence, _ = self._points.approach(image, candidates)
             scores = np.array([candidate.score for candidate in candidates])
-            likely = face_scores(face_features(scores, confidence)) >= LEAST_LIKELY
+            likely = face_scores(face_features(scores, confidence)) >= min(
+                LEAST_LIKELY, self._threshold
+            )
             if likely.any():
                 dense, confidence, _ = self._points.average(image, dense[likely])
                 boxes = np.stack([box_of_points(points) for points in dense])
