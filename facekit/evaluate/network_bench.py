@@ -41,6 +41,7 @@ from facekit.evaluate.truth import (
     head_renderer,
 )
 from facekit.fit.landmark import LandmarkFitConfig
+from facekit.fit.network_prior import seen_identity
 from facekit.fit.photo import FaceFitter
 from facekit.geometry.crop_pose import CropPose, place_in_crop
 from facekit.morphable import MorphableModel, load_model
@@ -130,10 +131,12 @@ def evaluate_network_shapes(
 ) -> TruthResult:
     """Score the neutral shapes that networks see in renders of heads of known shape.
 
-    Beside them the mean face, the fit of the detected landmarks and the best projections, as in
-    ``evaluate.truth``. The document's ``compared`` has each network's paired difference to the
-    first, and ``groups`` each network's mean by the strength of the expression (root mean square
-    of its displacements) and by the skin's tone in the picture.
+    A network's person is that of ``fit.network_prior.seen_identity``: what it saw, under the
+    model's own expectations, which the fits start from too. Beside them the mean face, the fit of
+    the detected landmarks and the best projections, as in ``evaluate.truth``. The document's
+    ``compared`` has each network's paired difference to the first, and ``groups`` each network's
+    mean by the strength of the expression (root mean square of its displacements) and by the
+    skin's tone in the picture.
 
     Args:
         heads_file, options, progress: as ``truth.evaluate_truth``; ``network`` and
@@ -246,7 +249,8 @@ def _predictor(reader: ParameterReader, model: MorphableModel, detector: Detecto
         if not faces:
             return None
         reading = reader.read(picture.image, five_points(faces[0]))
-        return model_prediction(model, model.shape(reading.parts["identity"]))
+        identity = seen_identity(model, reading, spread=reader.identity_spread)
+        return model_prediction(model, model.shape(identity))
 
     return predict
 

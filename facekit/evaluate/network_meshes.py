@@ -13,6 +13,7 @@ from facekit.detect.parameters import ParameterReader, open_reader
 from facekit.errors import FacekitError, InputError, ItemError
 from facekit.evaluate.network_bench import five_points
 from facekit.evaluate.speed_networks import RUN_FILES, network_file
+from facekit.fit.network_prior import seen_identity
 from facekit.io.atomic import atomic_path
 from facekit.io.discover import find_images
 from facekit.io.images import read_photo
@@ -87,8 +88,9 @@ def _write(
     five: np.ndarray,
     expression: bool,
 ) -> None:
-    parts = reader.read(image, five).parts
-    shape = model.shape(parts["identity"], parts["expression"] if expression else None)
+    reading = reader.read(image, five)
+    identity = seen_identity(model, reading, spread=reader.identity_spread)
+    shape = model.shape(identity, reading.parts["expression"] if expression else None)
     arrays: dict[str, Any] = {"vertices": shape, "faces": model.faces}
     for name in _SETS:
         if name in model.landmarks:

@@ -74,6 +74,20 @@ def network_prior(
     return FacePrior(mean, precision)
 
 
+def seen_identity(
+    model: MorphableModel, reading: CropReading, *, spread: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the person (K,) that a network saw: the mean of ``network_prior``.
+
+    The network's own answer is the mean among the people it was trained on, who differ more than
+    people do; taken for the person, it exaggerates.
+
+    Args:
+        model, reading, spread: see ``network_prior``.
+    """
+    return network_prior(model, reading, spread=spread).mean[: model.num_identity]
+
+
 def fused(beliefs: Sequence[FacePrior], num_identity: int) -> FacePrior:
     """Return what a network's looks at N pictures of one person say of the identity together.
 

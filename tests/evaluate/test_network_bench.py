@@ -47,6 +47,7 @@ class Oracle:
 
     size = 96
     fingerprint = "oracle"
+    identity_spread = None
 
     def __init__(self, model, portraits, share, coefficients):
         self.model, self.share = model, share
@@ -67,7 +68,7 @@ class Oracle:
             "rotation": pose.rotation,
             "translation": pose.translation,
         }
-        return CropReading(parts, np.eye(len(identity)), 1.0, crop)
+        return CropReading(parts, np.zeros((len(identity), len(identity))), 1.0, crop)
 
 
 class Finder:

@@ -13,6 +13,7 @@ from facekit.fit.network_prior import (
     let_go,
     network_information,
     network_prior,
+    seen_identity,
 )
 from facekit.fit.prior import FacePrior
 from facekit.geometry.alignment import SimilarityTransform
@@ -67,6 +68,8 @@ def test_what_is_hardly_seen_comes_back_to_the_mean(model):
     belief = network_prior(model, reading_of(model, np.ones(K), covariance), spread=np.full(K, 1.5))
     assert belief.mean[0] > 0.99
     assert (belief.mean[1:K] < 0.4).all()
+    seen = seen_identity(model, reading_of(model, np.ones(K), covariance), spread=np.full(K, 1.5))
+    np.testing.assert_array_equal(seen, belief.mean[:K])
 
 
 def test_a_network_that_saw_less_than_it_expected_saw_nothing(model, monkeypatch):
