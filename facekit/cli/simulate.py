@@ -98,7 +98,7 @@ def photos(
             help="With --format shards: how far heads depart from the model's shapes.",
             metavar="MM",
             min=0,
-            max=5,
+            max=10,
         ),
     ] = 0.0,
     placement: Annotated[

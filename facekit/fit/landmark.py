@@ -74,10 +74,12 @@ def fit_landmarks(
     config = config or LandmarkFitConfig()
     observed = check_array(points, "landmarks", shape=(68, 2)).astype(np.float64)
     trust = np.ones(68) if confidence is None else np.clip(confidence, 0, 1).astype(np.float64)
-    camera = np.asarray(intrinsics, np.float64)[[0, 1, 0, 1], [0, 1, 2, 2]]
+    (fx, _, cx), (_, fy, cy), _ = np.asarray(intrinsics, np.float64).tolist()
+    camera = np.array([fx, fy, cx, cy])
     discrepancy = _discrepancy(basis, config.discrepancy_mm, config.discrepancy_length_mm)
-    labeller = np.ascontiguousarray(basis.covariance_mm2.transpose(1, 2, 0))
-    photo = Photo(np.ascontiguousarray(observed.T), trust, camera, outline, labeller, discrepancy)
+    photo = Photo(
+        np.ascontiguousarray(observed.T), trust, camera, outline, _labeller(basis), discrepancy
+    )
     try:
         if prior is None:
             belief = model_belief(basis, model, config.identity_scale)
@@ -110,3 +112,8 @@ def fit_landmarks(
 def _discrepancy(basis: LandmarkBasis, deviation_mm: float, length_mm: float) -> np.ndarray:
     offsets = basis.mean[:68, None] - basis.mean[None, :68]
     return deviation_mm**2 * np.exp(-0.5 * (offsets**2).sum(2) / max(length_mm, 1e-6) ** 2)
+
+
+@lru_cache(maxsize=8)
+def _labeller(basis: LandmarkBasis) -> np.ndarray:
+    return np.ascontiguousarray(basis.covariance_mm2.transpose(1, 2, 0))
