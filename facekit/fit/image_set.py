@@ -383,5 +383,5 @@ class ImageSetFitter:
         found = []
         for term, spread in zip(solved.terms, spreads, strict=True):
             fit = term.problem.result(term.state, term.cost(), solved.joint.iterations)
-            found.append(fit._replace(covariance=0.5 * (spread + spread.T)))
+            found.append(fit.with_covariance(0.5 * (spread + spread.T)))
         return found

@@ -18,7 +18,6 @@ how the minimum is found.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgError
@@ -27,7 +26,7 @@ from facekit.checks import check_array
 from facekit.errors import ItemError
 from facekit.fit.landmark_basis import LandmarkBasis
 from facekit.fit.landmark_belief import model_belief, prior_belief
-from facekit.fit.landmark_posterior import Later, QuickFit
+from facekit.fit.landmark_posterior import LaterPosterior
 from facekit.fit.landmark_problem import (
     FaceState,
     LandmarkFit,
@@ -91,19 +90,17 @@ def fit_landmarks(
         raise ItemError("landmark fit: broke down; are the landmarks those of one face?") from error
     at, coefficients = state.at, belief.coefficients(state.at.coefficients)
     K = basis.num_identity
-    later: Any = Later(belief, lambda: solver.linearised(state))
-    return QuickFit(
+    return LandmarkFit(
         coefficients[:K],
         coefficients[K:],
         at.rotation,
         at.translation,
         float(camera[:2].mean() * np.exp(at.zoom[0])),
-        later,
+        LaterPosterior(belief, lambda: solver.linearised(state)),
         (at.image - photo.observed).T,
         state.weights,
         state.rows,
         state.cost,
-        later,
         state.rounds,
     )
 

@@ -12,12 +12,12 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from facekit.errors import ItemError
 from facekit.fit.landmark_belief import Belief
-from facekit.fit.landmark_problem import LandmarkFit
+from facekit.fit.landmark_problem import KnownPosterior
 from facekit.fit.landmark_state import DIVERGED, Linearised
 
 
-class Later:
-    """A posterior that is yet to be computed.
+class LaterPosterior:
+    """A ``Posterior`` that is computed when it is asked for; ItemError where there is none.
 
     Args:
         belief: prior of the fit.
@@ -28,38 +28,24 @@ class Later:
         self._belief, self._linearise = belief, linearise
 
     @cached_property
-    def found(self) -> tuple[np.ndarray, float]:
-        """The covariance of the fit, and half the log determinant of the landmarks' covariance."""
+    def _found(self) -> KnownPosterior:
         covariance, log_noise = posterior(self._linearise())
-        found = self._belief.spread(covariance), log_noise
+        found = KnownPosterior(self._belief.spread(covariance), log_noise)
         del self._belief, self._linearise
         return found
 
-
-class QuickFit(LandmarkFit):
-    """A landmark fit with a ``Later`` for the covariance and the noise, until they are asked for.
-
-    Both raise ItemError where there is no posterior.
-    """
+    @property
+    def covariance(self) -> np.ndarray:
+        """As ``Posterior`` has it."""
+        return self._found.covariance
 
     @property
-    def covariance(self) -> np.ndarray:  # type: ignore[override]
-        """As ``LandmarkFit`` has it."""
-        value: Any = tuple.__getitem__(self, _COVARIANCE)
-        return value.found[0] if isinstance(value, Later) else value
-
-    @property
-    def log_noise(self) -> float:  # type: ignore[override]
-        """As ``LandmarkFit`` has it."""
-        value: Any = tuple.__getitem__(self, _LOG_NOISE)
-        return value.found[1] if isinstance(value, Later) else value
+    def log_noise(self) -> float:
+        """As ``Posterior`` has it."""
+        return self._found.log_noise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LandmarkFit, tuple(getattr(self, name) for name in self._fields)
-
-
-_COVARIANCE = LandmarkFit._fields.index("covariance")
-_LOG_NOISE = LandmarkFit._fields.index("log_noise")
+        return KnownPosterior, tuple(self._found)
 
 
 def posterior(held: Linearised) -> tuple[np.ndarray, float]:

@@ -7,8 +7,8 @@ variables of their own would be all but the same one, and the solver would creep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -66,7 +66,34 @@ class LandmarkFitConfig:
     tolerance_mm: float = 5e-3
 
 
-class LandmarkFit(NamedTuple):
+class Posterior(Protocol):
+    """How sure a landmark fit is.
+
+    Attributes:
+        covariance: (K + E + 6 [+ 1], ...) of identity, expression, rotation vector, translation,
+            and the log focal length d when it was free, which takes the translation t + u to
+            (t + u) e^d.
+        log_noise: half the log determinant of the landmarks' covariance.
+    """
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """See above."""
+
+    @property
+    def log_noise(self) -> float:
+        """See above."""
+
+
+class KnownPosterior(NamedTuple):
+    """A ``Posterior`` that is there."""
+
+    covariance: np.ndarray
+    log_noise: float
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkFit:
     """Result of a landmark fit.
 
     Attributes:
@@ -74,14 +101,11 @@ class LandmarkFit(NamedTuple):
         expression: (E,) weights.
         rotation: (3, 3) head to camera; translation: (3,) mm.
         focal: pixels.
-        covariance: (K + E + 6 [+ 1], ...) Laplace posterior: identity, expression, rotation
-            vector, translation, and the log focal length d when it was free, which takes the
-            translation t + u to (t + u) e^d.
+        posterior: Laplace's, which may be computed when it is asked for.
         residuals_px: (68, 2) projected minus observed.
         weights: (68,) in (0, 1], what robustness left of each landmark.
         rows: (68,) rows of the basis that the landmarks took.
         cost: the final cost.
-        log_noise: half the log determinant of the landmarks' covariance.
         iterations: steps, but for further ones from a linearisation of their own.
     """
 
@@ -90,13 +114,25 @@ class LandmarkFit(NamedTuple):
     rotation: np.ndarray
     translation: np.ndarray
     focal: float
-    covariance: np.ndarray
+    posterior: Posterior
     residuals_px: np.ndarray
     weights: np.ndarray
     rows: np.ndarray
     cost: float
-    log_noise: float
     iterations: int
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The posterior's.
+
+        Raises:
+            ItemError: there is none.
+        """
+        return self.posterior.covariance
+
+    def with_covariance(self, covariance: np.ndarray) -> LandmarkFit:
+        """Return the fit with another covariance."""
+        return replace(self, posterior=KnownPosterior(covariance, self.posterior.log_noise))
 
 
 # Change of the outliers' weights below which they are settled.
@@ -336,12 +372,11 @@ class LandmarkProblem:
             u @ vt,
             state.translation,
             float(self.focal.mean() * np.exp(state.log_focal)),
-            0.5 * (covariance + covariance.T),
+            KnownPosterior(0.5 * (covariance + covariance.T), float(np.log(np.diag(noise)).sum())),
             residuals,
             self.weights,
             rows,
             cost,
-            float(np.log(np.diag(noise)).sum()),
             iterations,
         )
 

@@ -136,4 +136,4 @@ def let_go(fit: LandmarkFit, belief: FacePrior, num_identity: int) -> LandmarkFi
     covariance[K:, :K] = follows @ wide
     covariance[:K, K:] = covariance[K:, :K].T
     covariance[K:, K:] += follows @ (wide - own) @ follows.T
-    return fit._replace(covariance=covariance)
+    return fit.with_covariance(covariance)

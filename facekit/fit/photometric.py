@@ -213,7 +213,7 @@ class PhotometricFitter:
         evidence = -0.5 * energy - log_noise - log_prior
         evidence += 0.5 * float(np.linalg.slogdet(covariance)[1])
         return PhotometricFit(
-            fit._replace(covariance=covariance[:n, :n]),
+            fit.with_covariance(covariance[:n, :n]),
             at.light,
             self.patch.samples[seen.chosen],
             seen.weights,

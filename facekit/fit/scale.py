@@ -9,6 +9,7 @@ prior stands, which the stated interval says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -200,20 +201,20 @@ def apply_cue(
     change = np.eye(len(gain)) - np.outer(gain, gradient)
     # Joseph's form holds for any gain.
     covariance = change @ fit.covariance @ change.T + cue.log_std**2 * np.outer(gain, gain)
-    moved = fit._replace(
+    moved = replace(
+        fit.with_covariance(0.5 * (covariance + covariance.T)),
         identity=fit.identity + step[:K],
         rotation=rotvec_to_matrix(step[C : C + 3]) @ fit.rotation,
         translation=(fit.translation + step[C + 3 : C + 6]) * np.exp(zoom),
         focal=fit.focal * float(np.exp(zoom)),
-        covariance=0.5 * (covariance + covariance.T),
     )
     before = _projected(fit, basis, intrinsics)
     # A long step is no straight one: the face stays where it lies in the picture.
     aside = (_projected(moved, basis, intrinsics) - before)[17:].mean(axis=0)
     aside = np.append(aside * moved.translation[2] / moved.focal, 0.0)
-    moved = moved._replace(translation=moved.translation - aside)
+    moved = replace(moved, translation=moved.translation - aside)
     shift = _projected(moved, basis, intrinsics) - before
-    return moved._replace(residuals_px=fit.residuals_px + shift)
+    return replace(moved, residuals_px=fit.residuals_px + shift)
 
 
 def disagreement(fit: LandmarkFit, basis: LandmarkBasis, cue: ScaleCue) -> float:
@@ -314,7 +315,7 @@ def with_focal_variance(fit: LandmarkFit, other: LandmarkFit, size: int) -> Land
     covariance[:size, :size] = fit.covariance + variance * np.outer(along, along)
     covariance[:size, size] = covariance[size, :size] = variance * along
     covariance[size, size] = variance
-    return fit._replace(covariance=covariance)
+    return fit.with_covariance(covariance)
 
 
 def _given(covariance: np.ndarray, known: slice) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,7 +177,7 @@ def _write_person(
     rest = np.zeros_like(face.fit.expression)
     model = fitter.model
     neutral = face._replace(
-        fit=face.fit._replace(expression=rest), vertices=model.shape(face.fit.identity)
+        fit=replace(face.fit, expression=rest), vertices=model.shape(face.fit.identity)
     )
     with atomic_folder(output / key) as temporary:
         fitter.writer.write_person(

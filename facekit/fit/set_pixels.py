@@ -118,7 +118,7 @@ class SetPixels:
             n = term.landmarks.num_free
             fit = term.landmarks.result(term.face, term.cost(), joint.iterations)
             spread = 0.5 * (spread + spread.T)[:n, :n]
-            fit = fit._replace(covariance=spread, focal=start.focal)
+            fit = replace(fit.with_covariance(spread), focal=start.focal)
             fits.append(with_focal_variance(fit, start, n))
         return fits
 

@@ -12,6 +12,7 @@ from facekit.errors import ItemError
 from facekit.fit.landmark import LandmarkFitConfig, LandmarkProblem, fit_landmarks
 from facekit.fit.landmark_basis import build_landmark_basis
 from facekit.fit.landmark_belief import model_belief
+from facekit.fit.landmark_problem import KnownPosterior
 from facekit.fit.prior import FacePrior, model_prior
 from facekit.geometry.rotations import HEAD_TO_CAMERA, euler_to_matrix
 from facekit.morphable import load_model
@@ -78,7 +79,7 @@ def test_the_minimum_is_that_of_a_plain_solver(outline, free):
         np.testing.assert_array_equal(fit.rows, plain.rows)
         assert fit.focal == pytest.approx(plain.focal, rel=1e-4)
         assert fit.cost == pytest.approx(plain.cost, rel=1e-3)
-        assert fit.log_noise == pytest.approx(plain.log_noise, abs=0.05)
+        assert fit.posterior.log_noise == pytest.approx(plain.posterior.log_noise, abs=0.05)
         scale = np.sqrt(np.diag(plain.covariance))
         np.testing.assert_allclose(
             fit.covariance / np.outer(scale, scale),
@@ -152,17 +153,17 @@ def test_a_prior_that_is_none_is_refused():
 def test_the_posterior_is_computed_when_it_is_asked_for():
     marks, trust, intrinsics, config = case(MODEL, BASIS, 2, outline=True, free=True)
     fit = fit_landmarks(BASIS, MODEL, marks, intrinsics=intrinsics, confidence=trust, config=config)
-    moved = fit._replace(translation=fit.translation + 1)
+    moved = replace(fit, translation=fit.translation + 1)
     copied = pickle.loads(pickle.dumps(fit))
     assert fit.covariance is fit.covariance
     for other in (moved, copied):
         np.testing.assert_array_equal(other.covariance, fit.covariance)
-        assert other.log_noise == fit.log_noise
+        assert other.posterior.log_noise == fit.posterior.log_noise
     np.testing.assert_array_equal(fit.covariance, fit.covariance.T)
     assert np.linalg.eigvalsh(fit.covariance).min() > 0
-    narrow = fit._replace(covariance=np.eye(3), log_noise=1.0)
+    narrow = replace(fit, posterior=KnownPosterior(np.eye(3), 1.0))
     assert narrow.covariance.shape == (3, 3)
-    assert narrow.log_noise == 1.0
+    assert narrow.posterior.log_noise == 1.0
 
 
 def test_turned_heads_and_outliers_end_at_the_minimum_too():

@@ -6,7 +6,7 @@ from toy import toy_model
 
 from facekit.detect.parameters import CropReading
 from facekit.fit import network_prior as module
-from facekit.fit.landmark_problem import LandmarkFit
+from facekit.fit.landmark_problem import KnownPosterior, LandmarkFit
 from facekit.fit.network_prior import (
     fused,
     hold,
@@ -90,7 +90,7 @@ def test_a_held_identity_is_let_go_with_what_follows_it(model):
     root = rng.standard_normal((n + 6, 2 * n))
     joint = root @ root.T / n
     belief = FacePrior(np.zeros(n), np.diag(rng.uniform(0.5, 2, n)))
-    fit = LandmarkFit(*(None,) * 5, joint, *(None,) * 6)
+    fit = LandmarkFit(*(None,) * 5, KnownPosterior(joint, 0.0), *(None,) * 5)
     found = let_go(fit, belief, K).covariance
     left = 0.65 * np.linalg.inv(belief.precision[:K, :K])
     np.testing.assert_allclose(found[:K, :K], left, atol=1e-9)

@@ -85,7 +85,9 @@ def test_a_size_that_nobody_knows_is_no_deviation():
     posterior = SurfacePosterior(model, NOTHING)
     _, fit = fitted(np.random.default_rng(1))
     rows = np.r_[0, K : len(fit.covariance)]
-    fit = fit._replace(identity=fit.identity[:1], covariance=fit.covariance[np.ix_(rows, rows)])
+    fit = replace(
+        fit.with_covariance(fit.covariance[np.ix_(rows, rows)]), identity=fit.identity[:1]
+    )
     growth_mm = np.sqrt(fit.covariance[0, 0]) * np.abs((growth[0] * surface()[1]).sum(1)).max()
     assert posterior.neutral_std(fit).max() < 0.02 * growth_mm
 
@@ -155,6 +157,6 @@ def test_a_strange_head_is_known_less():
     assert Discrepancy(head_dof=np.inf).head_scale(50.0) == 1.0
     _, fit = fitted(np.random.default_rng(4))
     posterior = SurfacePosterior(MODEL, replace(NOTHING, head_dof=1.0))
-    far = fit._replace(identity=3 * fit.identity)
+    far = replace(fit, identity=3 * fit.identity)
     assert posterior.strangeness(far) > 2 * posterior.strangeness(fit)
     assert (posterior.neutral_std(far) > posterior.neutral_std(fit)).all()

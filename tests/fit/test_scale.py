@@ -105,11 +105,11 @@ def test_the_posterior_follows_the_dolly():
     # The last variable of the posterior moves the head with the focal length.
     fit, _ = fit_at(500.0)
     zoom = 0.2
-    moved = fit._replace(translation=fit.translation * np.exp(zoom))
+    moved = replace(fit, translation=fit.translation * np.exp(zoom))
     change = np.log(face_distance(moved, BASIS).mm / face_distance(fit, BASIS).mm)
     only = np.zeros_like(fit.covariance)
     only[-1, -1] = zoom**2
-    assert near_interval(fit._replace(covariance=only)) == pytest.approx(change, rel=0.1)
+    assert near_interval(fit.with_covariance(only)) == pytest.approx(change, rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["iris", "distance"])
@@ -123,7 +123,8 @@ def test_gradients_of_the_measurements(kind, free):
     for i in range(len(gradient)):
         step = np.zeros(C + 7)
         step[i] = eps
-        moved = fit._replace(
+        moved = replace(
+            fit,
             identity=fit.identity + step[:K],
             expression=fit.expression + step[K:C],
             rotation=rotvec_to_matrix(step[C : C + 3]) @ fit.rotation,
@@ -241,7 +242,7 @@ def test_what_is_known_of_the_focal_length():
 
 def test_the_focal_variance_is_carried_over():
     fit, _ = fit_at(400.0)
-    fixed = fit._replace(covariance=fit.covariance[:-1, :-1])
+    fixed = fit.with_covariance(fit.covariance[:-1, :-1])
     joined = with_focal_variance(fixed, fit, C + 6)
     assert joined.covariance[-1, -1] == fit.covariance[-1, -1]
     assert with_focal_variance(fixed, fixed, C + 6) is fixed
@@ -267,7 +268,7 @@ def test_the_interval_is_that_of_the_inverse_distance_and_the_prior():
     prior = focal_prior(observe_again(fit), 1000, 1000)
     only = np.zeros_like(fit.covariance)
     only[-1, -1] = 0.3**2
-    at_prior = fit._replace(covariance=only, focal=prior.focal_px)
+    at_prior = replace(fit.with_covariance(only), focal=prior.focal_px)
     found = face_distance(at_prior, BASIS, prior)
     rng = np.random.default_rng(0)
     zoom = rng.normal(0, prior.log_std, 400_000)
