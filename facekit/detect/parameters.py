@@ -11,7 +11,7 @@ import numpy as np
 
 from facekit.detect.session import Network, open_asset, open_file
 from facekit.errors import InputError
-from facekit.geometry.alignment import SimilarityTransform
+from facekit.geometry.alignment import SimilarityTransform, compose
 from facekit.geometry.crop import CROP_ID, five_crop, warp
 from facekit.morphable.builtin import list_assets
 from facekit.morphable.layout import (
@@ -27,6 +27,16 @@ ASSET = "parameters"
 SCHEMA = "facekit.parameter-network/1"
 # Rows of the first two rotation columns that change sign in a mirror.
 MIRRORED_ROTATION = np.array([1, -1, -1, -1, 1, 1])
+
+# Looks at a face: scale, turn in degrees, and shift in parts of the crop's side; the first is the
+# crop itself. As a whole they know no left and right.
+VIEWS = (
+    (1.0, 0.0, 0.0, 0.0),
+    (1.05, 4.0, 0.02, 0.02),
+    (1.05, -4.0, -0.02, 0.02),
+    (0.95, 4.0, 0.02, -0.02),
+    (0.95, -4.0, -0.02, -0.02),
+)
 
 
 class CropReading(NamedTuple):
@@ -96,43 +106,59 @@ class ParameterReader:
         self._mirror = mirrors(model)
 
     def read(self, image: np.ndarray, five: np.ndarray) -> CropReading:
-        """Return what the network says of one face, the mean of its crop's and the mirror's.
+        """Return what the network says of one face, looking several times.
+
+        The person (identity, expression, albedo) is the mean over ``VIEWS`` and their mirror
+        images, pose and light are those of the crop itself and of its mirror image: one look errs
+        with where its crop happens to lie.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             five: (5, 2) right eye, left eye, nose tip, right and left mouth corner, pixels.
         """
-        return self.read_crop(image, five_crop(five, size=self.size), mirrored=True)
+        crop = five_crop(five, size=self.size)
+        crops = [crop, *(_moved(crop, view, size=self.size) for view in VIEWS[1:])]
+        pictures = np.stack([warp(image, view, size=self.size) for view in crops])
+        straight = self._network(image=pictures)
+        mirrored = self._network(image=np.ascontiguousarray(pictures[:, :, ::-1]))
+        values = straight["coefficients"].astype(np.float64)
+        turned = mirrored["coefficients"].astype(np.float64)
+        values += np.stack([mirrored_vector(self.layout, v, self._mirror) for v in turned])
+        values *= 0.5
+        parts = self.layout.unpack(values[0])
+        person = self.layout.unpack(values.mean(0))
+        parts.update({name: person[name] for name in ("identity", "expression", "albedo")})
+        results = (straight, mirrored)
+        sigma = np.mean([np.exp(r["log_sigma"].astype(np.float64)) for r in results], axis=(0, 1))
+        presence = float(np.mean([r["presence"][0] for r in results]))
+        return CropReading(parts, self.correlation * np.outer(sigma, sigma), presence, crop)
 
-    def read_crop(
-        self, image: np.ndarray, crop: SimilarityTransform, *, mirrored: bool = False
-    ) -> CropReading:
-        """Return what the network says of one crop; with ``mirrored`` the mean with its mirror's.
+    def look(self, picture: np.ndarray, crop: SimilarityTransform) -> CropReading:
+        """Return what the network says of one picture.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
-            crop: image to crop pixels, of the network's size.
-            mirrored: costs a second look, and errs a little less.
+            picture: (S, S, 3) uint8 RGB, of the network's size.
+            crop: image to the picture's pixels.
         """
-        return self.look(warp(image, crop, size=self.size), crop, mirrored=mirrored)
-
-    def look(
-        self, picture: np.ndarray, crop: SimilarityTransform, *, mirrored: bool = False
-    ) -> CropReading:
-        """Return what the network says of a picture (S, S, 3) of a crop; see ``read_crop``."""
-        views = np.stack([picture, picture[:, ::-1]]) if mirrored else picture[None]
-        result = self._network(image=views)
-        values = result["coefficients"][0].astype(np.float64)
-        if mirrored:
-            turned = result["coefficients"][1].astype(np.float64)
-            values = 0.5 * (values + mirrored_vector(self.layout, turned, self._mirror))
-        sigma = np.exp(result["log_sigma"].astype(np.float64)).mean(0)
+        result = self._network(image=picture[None])
+        sigma = np.exp(result["log_sigma"][0].astype(np.float64))
         return CropReading(
-            self.layout.unpack(values),
+            self.layout.unpack(result["coefficients"][0].astype(np.float64)),
             self.correlation * np.outer(sigma, sigma),
-            float(result["presence"].mean()),
+            float(result["presence"][0, 0]),
             crop,
         )
+
+
+def _moved(
+    crop: SimilarityTransform, view: tuple[float, float, float, float], *, size: int
+) -> SimilarityTransform:
+    """Return a crop scaled, turned (degrees) and moved (parts of its side) about its middle."""
+    scale, turn_deg, x, y = view
+    cos, sin = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    turn, middle = np.array([[cos, -sin], [sin, cos]]), np.full(2, (size - 1) / 2)
+    aside = middle + size * np.array([x, y]) - scale * turn @ middle
+    return compose(SimilarityTransform(scale, turn, aside), crop)
 
 
 def open_reader(
