@@ -15,9 +15,6 @@ from facekit.morphable.model import MorphableModel
 CORRELATION = 0.5
 # Added to every deviation, so that no coefficient is known beyond what a network can tell.
 _LEAST_STD = 0.05
-# Variance of a network's errors on faces unlike those of its training, over that on its own kind;
-# of 1/2, 1, 2, 3 and 4 the best on 24 development heads of another topology.
-_STRANGE = 2.0
 # How much of what landmarks and pixels say of a person the network has not said already: it looked
 # at the same picture. Of 0.02, 0.1, 0.3 and 1 the best on the same heads.
 _NEWS = 0.3
@@ -48,7 +45,7 @@ def network_information(reading: CropReading, *, spread: np.ndarray | None = Non
     added = np.maximum(1 / values - 1, 0.0)
     axes = axes / expected[:, None]
     along = np.where(added > 0, (axes.T @ saw) / values, 0.0)
-    return Information((axes * added) @ axes.T / _STRANGE, axes @ along / _STRANGE)
+    return Information((axes * added) @ axes.T, axes @ along)
 
 
 def network_prior(

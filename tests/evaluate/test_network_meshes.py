@@ -19,8 +19,6 @@ from facekit.io.images import write_image
 from facekit.morphable import load_model
 
 IDENTITY = np.array([1.5, -1.0, 0.5])
-# What is left of coefficients that are as sure as a network's word can be.
-SURE = (1 / 0.05**2 / 2) / ((1 / 0.05**2 - 1) / 2 + 1)
 
 
 @pytest.fixture
@@ -38,7 +36,6 @@ def folders(tmp_path, monkeypatch):
             expression = np.zeros(model.num_expression)
             expression[0] = 1.0
             crop = SimilarityTransform(1.0, np.eye(2), np.zeros(2))
-            # As sure as a network's word can be, so that next to nothing is left to the prior.
             parts = {"identity": saw, "expression": expression}
             return CropReading(parts, np.zeros((len(saw), len(saw))), 1.0, crop)
 
@@ -60,7 +57,7 @@ def test_what_it_sees_is_written(folders):
     failures = write_network_meshes(network, root / "photos", root / "out")
     assert failures == {"subject_02/indoor": "no face was found"}
     face = read_prediction(root / "out/subject_01/indoor.npz")
-    np.testing.assert_allclose(face.vertices, model.shape(SURE * IDENTITY), atol=1e-4)
+    np.testing.assert_allclose(face.vertices, model.shape(IDENTITY), atol=1e-4)
     np.testing.assert_allclose(
         face.landmarks["now7"], model.landmark_points("now7", face.vertices), atol=1e-3
     )
