@@ -44,13 +44,17 @@ class CropReading(NamedTuple):
 
     Attributes:
         parts: the layout's parts, as ``CoefficientLayout.unpack``; ``rotation`` and
-            ``translation`` are those of ``geometry.crop_pose``.
+            ``translation`` are those of ``geometry.crop_pose``. Together they are the face in the
+            picture.
+        identity: (K,) the person, of all looks: better than one look's, whose errors go with those
+            of its pose.
         covariance: (C, C) of all coefficients.
         presence: in [0, 1], that the crop shows a face.
         crop: image to crop pixels.
     """
 
     parts: dict[str, np.ndarray]
+    identity: np.ndarray
     covariance: np.ndarray
     presence: float
     crop: SimilarityTransform
@@ -108,9 +112,8 @@ class ParameterReader:
     def read(self, image: np.ndarray, five: np.ndarray) -> CropReading:
         """Return what the network says of one face, looking several times.
 
-        The person (identity, expression, albedo) is the mean over ``VIEWS`` and their mirror
-        images, pose and light are those of the crop itself and of its mirror image: one look errs
-        with where its crop happens to lie.
+        The person is the mean over ``VIEWS`` and their mirror images, since one look errs with
+        where its crop happens to lie; everything else is of the crop itself and its mirror image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -125,13 +128,16 @@ class ParameterReader:
         turned = mirrored["coefficients"].astype(np.float64)
         values += np.stack([mirrored_vector(self.layout, v, self._mirror) for v in turned])
         values *= 0.5
-        parts = self.layout.unpack(values[0])
-        person = self.layout.unpack(values.mean(0))
-        parts.update({name: person[name] for name in ("identity", "expression", "albedo")})
         results = (straight, mirrored)
         sigma = np.mean([np.exp(r["log_sigma"].astype(np.float64)) for r in results], axis=(0, 1))
         presence = float(np.mean([r["presence"][0] for r in results]))
-        return CropReading(parts, self.correlation * np.outer(sigma, sigma), presence, crop)
+        return CropReading(
+            self.layout.unpack(values[0]),
+            values[:, self.layout.part("identity")].mean(0),
+            self.correlation * np.outer(sigma, sigma),
+            presence,
+            crop,
+        )
 
     def look(self, picture: np.ndarray, crop: SimilarityTransform) -> CropReading:
         """Return what the network says of one picture.
@@ -142,8 +148,10 @@ class ParameterReader:
         """
         result = self._network(image=picture[None])
         sigma = np.exp(result["log_sigma"][0].astype(np.float64))
+        parts = self.layout.unpack(result["coefficients"][0].astype(np.float64))
         return CropReading(
-            self.layout.unpack(result["coefficients"][0].astype(np.float64)),
+            parts,
+            parts["identity"],
             self.correlation * np.outer(sigma, sigma),
             float(result["presence"][0, 0]),
             crop,

@@ -34,7 +34,7 @@ def network_information(reading: CropReading, *, spread: np.ndarray | None = Non
         spread: (K,) deviation of the identities that the network was trained on; None takes the
             model's own, 1.
     """
-    saw = np.asarray(reading.parts["identity"], np.float64)
+    saw = np.asarray(reading.identity, np.float64)
     K = len(saw)
     expected = np.ones(K) if spread is None else np.maximum(np.asarray(spread, np.float64), 1.0)
     covariance = reading.covariance[:K, :K] + _LEAST_STD**2 * np.eye(K)

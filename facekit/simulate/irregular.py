@@ -43,8 +43,9 @@ class IrregularShapes:
         region = model.regions.get("scan", np.ones(model.num_vertices, bool))
         self._rows = np.flatnonzero(region)
         # Least squares over modes and a small similarity together.
+        self._motions = similarity_motions(model.mean)
         shape = model.identity_modes[:, self._rows].astype(np.float64)
-        fields = np.concatenate([shape, similarity_motions(model.mean[self._rows])])
+        fields = np.concatenate([shape, self._motions[:, self._rows]])
         self._columns = fields.reshape(len(fields), -1).T
         normal = self._columns.T @ self._columns
         self._solve = np.linalg.inv(
@@ -52,7 +53,10 @@ class IrregularShapes:
         )
 
     def departure(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a random displacement of every vertex, (V, 3) float64 mm."""
+        """Return a random displacement of every vertex, (V, 3) float64 mm.
+
+        A mere move, turn or growth of the head is left out of it: the pose would have to say it.
+        """
         total = np.zeros((self._model.num_vertices, 3))
         for cell, share in _CELLS:
             for axis in range(3):
@@ -60,6 +64,7 @@ class IrregularShapes:
                 total[:, axis] += share * solid_noise(self._model.mean, size=cell, seed=seed)
         both = 0.5 * (total + total[self._mirror] * [-1, 1, 1])
         total = _SYMMETRIC * both + (1 - _SYMMETRIC) * total
+        total -= np.tensordot(self._fitted(total)[-len(self._motions) :], self._motions, 1)
         size = np.sqrt((total[self._rows] ** 2).sum(1).mean())
         return total * (self.amount_mm * rng.uniform() / max(size, 1e-9))
 
@@ -68,9 +73,11 @@ class IrregularShapes:
 
         Least squares over the region ``scan``, after the best small similarity.
         """
-        wanted = displacement[self._rows].ravel()
-        found = self._solve @ (self._columns.T @ wanted)
-        return found[: self._model.num_identity]
+        return self._fitted(displacement)[: self._model.num_identity]
+
+    def _fitted(self, displacement: np.ndarray) -> np.ndarray:
+        """Modes and small similarity (K + 7,) that come nearest to a displacement (V, 3)."""
+        return self._solve @ (self._columns.T @ displacement[self._rows].ravel())
 
     def bend(self, rng: np.random.Generator, subject: Subject) -> Subject:
         """Return a model's subject with a departure, and the coefficients nearest to it."""

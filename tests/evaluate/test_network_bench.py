@@ -68,7 +68,9 @@ class Oracle:
             "rotation": pose.rotation,
             "translation": pose.translation,
         }
-        return CropReading(parts, np.zeros((len(identity), len(identity))), 1.0, crop)
+        return CropReading(
+            parts, parts["identity"], np.zeros((len(identity), len(identity))), 1.0, crop
+        )
 
 
 class Finder:

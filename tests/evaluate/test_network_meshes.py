@@ -37,7 +37,7 @@ def folders(tmp_path, monkeypatch):
             expression[0] = 1.0
             crop = SimilarityTransform(1.0, np.eye(2), np.zeros(2))
             parts = {"identity": saw, "expression": expression}
-            return CropReading(parts, np.zeros((len(saw), len(saw))), 1.0, crop)
+            return CropReading(parts, saw, np.zeros((len(saw), len(saw))), 1.0, crop)
 
     monkeypatch.setattr(network_meshes, "open_reader", lambda *_: Reader())
     network = tmp_path / "a run"

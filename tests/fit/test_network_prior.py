@@ -30,7 +30,7 @@ def reading_of(model, mean, covariance):
     size = model.num_identity + model.num_expression
     whole = np.eye(size)
     whole[: model.num_identity, : model.num_identity] = covariance
-    return CropReading({"identity": mean}, whole, 1.0, WHOLE)
+    return CropReading({}, mean, whole, 1.0, WHOLE)
 
 
 def test_other_expectations_are_taken_out_again(model, monkeypatch):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from facekit.errors import InputError
+from facekit.geometry.alignment import similarity_motions
 from facekit.morphable import load_model
 from facekit.simulate.irregular import IrregularShapes
 from facekit.simulate.sampler import ModelSubjects
@@ -38,6 +39,20 @@ def test_departures_are_smooth_mostly_symmetric_and_of_their_size(model):
         jump = np.linalg.norm(moved[ends[:, 0]] - moved[ends[:, 1]], axis=1)
         assert np.percentile(jump / edge, 99) < 0.6
     assert min(sizes) > 0 and max(sizes) <= 2.0 + 1e-9
+
+
+def test_departures_leave_the_pose_to_the_pose(model):
+    """Least squares by modes and similarity together find no similarity in them."""
+    shapes = IrregularShapes(model, 8.0)
+    rows = np.flatnonzero(model.regions["scan"])
+    modes = model.identity_modes[:, rows].astype(float)
+    motions = similarity_motions(model.mean[rows])
+    columns = np.concatenate([modes, motions]).reshape(len(modes) + 7, -1).T
+    for seed in range(3):
+        moved = shapes.departure(np.random.default_rng(seed))[rows]
+        found = np.linalg.lstsq(columns, moved.ravel(), rcond=None)[0][-7:]
+        carried = np.tensordot(found, motions, 1)
+        assert np.sqrt((carried**2).sum(1).mean()) < 0.06 * np.sqrt((moved**2).sum(1).mean())
 
 
 def test_the_label_is_nearer_to_the_head_than_the_coefficients_it_began_with(model):

@@ -52,7 +52,9 @@ class Oracle:
             "translation": pose.translation + self.unrest * self.rng.normal(size=3),
         }
         covariance = known * variance * np.eye(self.layout.length)
-        return CropReading(parts, covariance, 0.05 if self.now in self.absent else 0.99, crop)
+        return CropReading(
+            parts, parts["identity"], covariance, 0.05 if self.now in self.absent else 0.99, crop
+        )
 
 
 def follow(model, portraits, reader, **options):
