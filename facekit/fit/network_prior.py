@@ -16,7 +16,7 @@ CORRELATION = 0.5
 # Added to every deviation, so that no coefficient is known beyond what a network can tell.
 _LEAST_STD = 0.05
 # How much of what landmarks and pixels say of a person the network has not said already: it looked
-# at the same picture. Of 0.02, 0.1, 0.3 and 1 the best on the same heads.
+# at the same picture. Of 0.02, 0.1, 0.3 and 1 the best on 24 development heads of another topology.
 _NEWS = 0.3
 # How much of the belief's variance they leave: chosen so that on the same heads 68 % of the errors
 # lie within one deviation.
